@@ -1,0 +1,55 @@
+"""The Decoder contract: a network's raw outputs -> results in source pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.letterbox import Geometry, Pixels
+from engines.results import Detections, Thresholds
+
+# One image's outputs by role, without a batch axis. Views into the engine's memory: read, never kept.
+Outputs: TypeAlias = Mapping[str, NDArray[Any]]
+# Output name -> shape with batch axis 1 where the network has one, in the network's order.
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+
+
+class MisfitError(Exception):
+    """A network's outputs are not of this decoder's layout; the text says in what they differ."""
+
+
+class NonFiniteOutputError(Exception):
+    """An output holds NaN or infinity: the inference is worthless, whatever the threshold."""
+
+
+class Decoder(Protocol):
+    """Decodes one family of detectors. Pure and stateless: any thread, any order.
+
+    `match` recognises the family: it pairs roles with output names (`roles`, as stored in bundle.toml) or raises
+    `MisfitError`. An instance is made for one network: its roles' shapes and its input size.
+    """
+
+    name: ClassVar[str]
+    pixels: ClassVar[Pixels]  # how this family usually wants its input; a bundle may differ
+
+    @classmethod
+    def match(cls, shapes: Shapes, input_width: int, input_height: int) -> dict[str, str]: ...
+
+    def __init__(self, shapes: Shapes, input_width: int, input_height: int) -> None:
+        """`shapes` is by role here. Raises `MisfitError`."""
+
+    @property
+    def class_count(self) -> int: ...
+
+    def decode(self, outputs: Outputs, geometry: Geometry, thresholds: Thresholds) -> Detections:
+        """Boxes in source pixels, clipped, best score first. Raises `NonFiniteOutputError`."""
+
+
+def check_finite(outputs: Outputs) -> None:
+    """Raise `NonFiniteOutputError` where an output holds NaN or infinity (a sum carries either to its end)."""
+    for role, values in outputs.items():
+        if not np.isfinite(np.sum(values, dtype=np.float64 if values.dtype == np.float16 else None)):
+            raise NonFiniteOutputError(f"output {role!r} holds NaN or infinity")

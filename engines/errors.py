@@ -1,0 +1,19 @@
+"""Errors of networks and engines (the tree's root is `sensors.errors`).
+
+RequestError
+└── BundleError         a bundle, or the ONNX file it is made from, is wrong (exit code 2)
+EdgePerceptionError
+└── EngineError         an engine cannot start, or one inference failed (exit code 3)
+"""
+
+from __future__ import annotations
+
+from sensors.errors import EdgePerceptionError, RequestError
+
+
+class BundleError(RequestError):
+    """A bundle or an ONNX file that cannot be used as it is."""
+
+
+class EngineError(EdgePerceptionError):
+    """An engine that cannot start, or one inference that failed."""

@@ -1,0 +1,154 @@
+"""Image -> input tensor, and boxes back again: the CPU truth that GPU kernels have to match.
+
+An image of any size is scaled into the network's fixed input. `Fit` says how; `Geometry` is one image's
+way there and back. `Preprocess` holds what a bundle says about pixels and writes straight into the
+engine's own input memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Boxes: TypeAlias = NDArray[np.float32]
+
+
+class Fit(Enum):
+    """How an image is brought to the network's size."""
+
+    LETTERBOX_TOP_LEFT = "letterbox-top-left"  # aspect kept, image at the top left, the rest padded
+    LETTERBOX_CENTRED = "letterbox-centred"  # aspect kept, padded evenly (the odd pixel right and below)
+    STRETCH = "stretch"  # aspect not kept, nothing padded
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """One source image's place in the network's input.
+
+    A point (x, y) of the source, in continuous pixel coordinates (0,0 is the outer corner of the first
+    pixel), lies at (x * scale_x + left, y * scale_y + top) of the input.
+    """
+
+    source_width: int
+    source_height: int
+    input_width: int
+    input_height: int
+    left: int
+    top: int
+    width: int  # of the scaled image inside the input
+    height: int
+
+    @property
+    def scale_x(self) -> float:
+        """Input pixels a source pixel, along x."""
+        return self.width / self.source_width
+
+    @property
+    def scale_y(self) -> float:
+        """Input pixels a source pixel, along y."""
+        return self.height / self.source_height
+
+    def to_input(self, boxes_xyxy: Boxes) -> Boxes:
+        """Carry boxes (N, 4) of the source image into the network's input."""
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        offset = np.array([self.left, self.top] * 2, np.float32)
+        return np.asarray(boxes_xyxy, np.float32) * scale + offset
+
+    def to_source(self, boxes_xyxy: Boxes) -> Boxes:
+        """Carry boxes (N, 4) of the network's input back into source pixels, clipped to the image."""
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        offset = np.array([self.left, self.top] * 2, np.float32)
+        boxes = (np.asarray(boxes_xyxy, np.float32) - offset) / scale
+        limit = np.array([self.source_width, self.source_height] * 2, np.float32)
+        clipped: Boxes = np.clip(boxes, 0, limit, out=boxes)
+        return clipped
+
+
+@lru_cache(maxsize=64)  # a drive has one size a camera; the cache keeps the hot path free of arithmetic
+def geometry(fit: Fit, source_width: int, source_height: int, input_width: int, input_height: int) -> Geometry:
+    """Place an image of one size in an input of another. Sizes are positive."""
+    if fit is Fit.STRETCH:
+        return Geometry(
+            source_width, source_height, input_width, input_height, 0, 0, input_width, input_height
+        )
+    scale = min(input_width / source_width, input_height / source_height)
+    width = min(input_width, max(1, round(source_width * scale)))
+    height = min(input_height, max(1, round(source_height * scale)))
+    left = top = 0
+    if fit is Fit.LETTERBOX_CENTRED:
+        left, top = (input_width - width) // 2, (input_height - height) // 2
+    return Geometry(source_width, source_height, input_width, input_height, left, top, width, height)
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """What a network expects of its pixels: `(x * scale - mean) / std` per channel, x in 0..255.
+
+    `mean` and `std` are in the order of `colour`. `pad` is the grey level (0..255, before normalisation)
+    around a letterboxed image.
+    """
+
+    colour: str = "BGR"  # or RGB
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    fit: Fit = Fit.LETTERBOX_CENTRED
+    pad: int = 114
+
+
+class Preprocessor:
+    """Writes images into input tensors. Its scratch memory is reused: one thread at a time.
+
+    Resizing is bilinear without antialiasing (OpenCV's INTER_LINEAR), as the demos of the networks that
+    we decode have it.
+    """
+
+    def __init__(self, pixels: Pixels, width: int, height: int) -> None:
+        self._pixels = pixels
+        self._width, self._height = width, height
+        std = np.array(pixels.std, np.float32)
+        self._gain = np.float32(pixels.scale) / std
+        self._bias = -np.array(pixels.mean, np.float32) / std
+        self._pad = np.float32(pixels.pad) * self._gain + self._bias
+        self._is_identity = bool(np.all(self._gain == 1) and np.all(self._bias == 0))
+        self._scaled: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        self._planes: dict[tuple[int, int], list[NDArray[np.uint8]]] = {}
+
+    def geometry(self, source_width: int, source_height: int) -> Geometry:
+        """Place an image of this size in the input."""
+        return geometry(self._pixels.fit, source_width, source_height, self._width, self._height)
+
+    def write(self, image: NDArray[np.uint8], place: Geometry, out: NDArray[np.float32]) -> None:
+        """Write `image` (H, W, 3) BGR, or (H * 3 / 2, W) NV12, into `out` (3, height, width)."""
+        if image.ndim == 2:
+            image = cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12)
+        size = (place.height, place.width)
+        scaled = self._scaled.get(size)
+        if scaled is None:
+            scaled = self._scaled.setdefault(size, np.empty((*size, 3), np.uint8))
+            self._planes[size] = [np.empty(size, np.uint8) for _ in range(3)]
+        cv2.resize(image, (place.width, place.height), dst=scaled, interpolation=cv2.INTER_LINEAR)
+        planes = self._planes[size]
+        cv2.split(scaled, planes)
+        if self._pixels.colour == "RGB":
+            planes = planes[::-1]
+        bottom, right = place.top + place.height, place.left + place.width
+        for channel, plane in enumerate(planes):
+            target = out[channel]
+            inside = target[place.top : bottom, place.left : right]
+            if self._is_identity:
+                np.copyto(inside, plane)
+            else:
+                np.multiply(plane, self._gain[channel], out=inside)
+                np.add(inside, self._bias[channel], out=inside)
+            pad = self._pad[channel]
+            target[: place.top] = pad
+            target[bottom:] = pad
+            target[place.top : bottom, : place.left] = pad
+            target[place.top : bottom, right:] = pad

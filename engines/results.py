@@ -1,0 +1,63 @@
+"""What a network found on one frame: value types, as structs of arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def _no_ids() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """N boxes of one frame, best score first.
+
+    `boxes_xyxy` (N, 4) float32, corners left, top, right, bottom in the pixels of the source image,
+    clipped to it; `scores` (N,) float32 in 0..1; `classes` (N,) int32 indexes into the bundle's labels;
+    `track_ids` (N,) int64, 0 where a box belongs to no track (a fresh decoder result: all 0).
+    """
+
+    boxes_xyxy: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: NDArray[np.int32]
+    track_ids: NDArray[np.int64] = field(default_factory=_no_ids)
+
+    def __post_init__(self) -> None:
+        if len(self.track_ids) != len(self.scores):
+            object.__setattr__(self, "track_ids", np.zeros(len(self.scores), np.int64))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @staticmethod
+    def empty() -> Detections:
+        """No boxes."""
+        return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What a decoder keeps: boxes whose score is greater than `score` (or their class's own) and, of boxes of
+    one class that overlap by more than `nms_iou`, the best. `nms_iou` None: no suppression.
+    """
+
+    score: float = 0.3
+    nms_iou: float | None = 0.65
+    score_by_class: tuple[tuple[int, float], ...] = ()  # (class index, threshold) where it differs
+    max_detections: int = 300
+
+    @property
+    def lowest_score(self) -> float:
+        """The smallest threshold of any class: what can be thrown away before classes are looked at."""
+        return min((self.score, *(score for _, score in self.score_by_class)))
+
+    def per_class(self, count: int) -> NDArray[np.float32]:
+        """Threshold of each of `count` classes, (count,) float32."""
+        thresholds = np.full(count, self.score, np.float32)
+        for index, score in self.score_by_class:
+            thresholds[index] = score
+        return thresholds

@@ -1,0 +1,75 @@
+"""The Engine contract: the same calls serve a CPU session, a CUDA stream and a test's fake.
+
+An engine has a few slots, fixed at opening, each with its own input and output memory. One thread stages and
+submits, one waits; the two never hold the same slot. A slot's life is stage (once a row), submit, wait, and
+only then stage again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.letterbox import Geometry
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """One slot's finished inference. Times are host monotonic ns.
+
+    `rows[r]` has the outputs of row r by role, without a batch axis: views into the slot's memory, valid
+    until the slot is staged again.
+    """
+
+    rows: tuple[Mapping[str, NDArray[Any]], ...]
+    started_ns: int
+    inferred_ns: int
+
+
+class Engine(Protocol):
+    """A loaded bundle on one device. A context manager; ready (warmed up at every shape) once it is open."""
+
+    @property
+    def name(self) -> str:
+        """Which engine this is, as `--engine` has it."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs, for example "cpu" or "cuda:0"."""
+
+    @property
+    def slots(self) -> int: ...
+
+    @property
+    def max_rows(self) -> int:
+        """Images that one slot takes at most."""
+
+    def place(self, width: int, height: int) -> Geometry:
+        """Where an image of this size will lie in the input."""
+
+    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
+        """Put one image, letterboxed and normalised as the bundle says, into the slot's input memory.
+
+        The image may be released when this returns, unless the engine's device reads it later (it says so
+        in its own documentation).
+        """
+
+    def submit(self, slot: int, rows: int) -> None:
+        """Start inference on the slot's first `rows` rows. Returns at once."""
+
+    def wait(self, slot: int) -> Completed:
+        """Block, with the GIL free, until the slot's inference is done.
+
+        Raises `EngineError` when that inference failed; the slot can be staged again then too.
+        """
+
+    def close(self) -> None:
+        """Finish what was submitted and free everything. May be called more than once."""
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *exc: object) -> None: ...

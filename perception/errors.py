@@ -1,0 +1,19 @@
+"""Errors of the runtime process (the tree's root is `sensors.errors`).
+
+RequestError
+└── UsageError          an argument, or a combination of them, is wrong (exit code 2)
+EdgePerceptionError
+└── StreamError         the stream cannot be published or read (exit code 3)
+"""
+
+from __future__ import annotations
+
+from sensors.errors import EdgePerceptionError, RequestError
+
+
+class UsageError(RequestError):
+    """What was asked for cannot be done as it was asked."""
+
+
+class StreamError(EdgePerceptionError):
+    """The stream cannot be published or read."""

@@ -1,0 +1,101 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STATUS_UNSPECIFIED: _ClassVar[Status]
+    OK: _ClassVar[Status]
+    INFERENCE_FAILED: _ClassVar[Status]
+    DECODE_FAILED: _ClassVar[Status]
+    END_OF_STREAM: _ClassVar[Status]
+STATUS_UNSPECIFIED: Status
+OK: Status
+INFERENCE_FAILED: Status
+DECODE_FAILED: Status
+END_OF_STREAM: Status
+
+class FrameResult(_message.Message):
+    __slots__ = ("schema_version", "session", "sequence", "sensor", "frame_sequence", "stamp_ns", "image_width", "image_height", "status", "status_reason", "networks", "detections", "ledger")
+    SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SENSOR_FIELD_NUMBER: _ClassVar[int]
+    FRAME_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STAMP_NS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    STATUS_REASON_FIELD_NUMBER: _ClassVar[int]
+    NETWORKS_FIELD_NUMBER: _ClassVar[int]
+    DETECTIONS_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_FIELD_NUMBER: _ClassVar[int]
+    schema_version: int
+    session: str
+    sequence: int
+    sensor: str
+    frame_sequence: int
+    stamp_ns: int
+    image_width: int
+    image_height: int
+    status: Status
+    status_reason: str
+    networks: _containers.RepeatedCompositeFieldContainer[Network]
+    detections: _containers.RepeatedCompositeFieldContainer[Detection]
+    ledger: Ledger
+    def __init__(self, schema_version: _Optional[int] = ..., session: _Optional[str] = ..., sequence: _Optional[int] = ..., sensor: _Optional[str] = ..., frame_sequence: _Optional[int] = ..., stamp_ns: _Optional[int] = ..., image_width: _Optional[int] = ..., image_height: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., status_reason: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[Network, _Mapping]]] = ..., detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., ledger: _Optional[_Union[Ledger, _Mapping]] = ...) -> None: ...
+
+class Network(_message.Message):
+    __slots__ = ("name", "bundle_sha256", "engine")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    bundle_sha256: str
+    engine: str
+    def __init__(self, name: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., engine: _Optional[str] = ...) -> None: ...
+
+class Detection(_message.Message):
+    __slots__ = ("left", "top", "right", "bottom", "score", "class_index", "class_name", "track_id", "network")
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FIELD_NUMBER: _ClassVar[int]
+    BOTTOM_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    CLASS_INDEX_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    TRACK_ID_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    left: float
+    top: float
+    right: float
+    bottom: float
+    score: float
+    class_index: int
+    class_name: str
+    track_id: int
+    network: int
+    def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., right: _Optional[float] = ..., bottom: _Optional[float] = ..., score: _Optional[float] = ..., class_index: _Optional[int] = ..., class_name: _Optional[str] = ..., track_id: _Optional[int] = ..., network: _Optional[int] = ...) -> None: ...
+
+class Ledger(_message.Message):
+    __slots__ = ("arrival_ns", "decoded_ns", "staged_ns", "submitted_ns", "inferred_ns", "postprocessed_ns", "published_ns")
+    ARRIVAL_NS_FIELD_NUMBER: _ClassVar[int]
+    DECODED_NS_FIELD_NUMBER: _ClassVar[int]
+    STAGED_NS_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_NS_FIELD_NUMBER: _ClassVar[int]
+    INFERRED_NS_FIELD_NUMBER: _ClassVar[int]
+    POSTPROCESSED_NS_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_NS_FIELD_NUMBER: _ClassVar[int]
+    arrival_ns: int
+    decoded_ns: int
+    staged_ns: int
+    submitted_ns: int
+    inferred_ns: int
+    postprocessed_ns: int
+    published_ns: int
+    def __init__(self, arrival_ns: _Optional[int] = ..., decoded_ns: _Optional[int] = ..., staged_ns: _Optional[int] = ..., submitted_ns: _Optional[int] = ..., inferred_ns: _Optional[int] = ..., postprocessed_ns: _Optional[int] = ..., published_ns: _Optional[int] = ...) -> None: ...
