@@ -71,7 +71,9 @@ class Geometry:
 
 
 @lru_cache(maxsize=64)  # a drive has one size a camera; the cache keeps the hot path free of arithmetic
-def geometry(fit: Fit, source_width: int, source_height: int, input_width: int, input_height: int) -> Geometry:
+def geometry(
+    fit: Fit, source_width: int, source_height: int, input_width: int, input_height: int
+) -> Geometry:
     """Place an image of one size in an input of another. Sizes are positive."""
     if fit is Fit.STRETCH:
         return Geometry(
@@ -127,7 +129,7 @@ class Preprocessor:
     def write(self, image: NDArray[np.uint8], place: Geometry, out: NDArray[np.float32]) -> None:
         """Write `image` (H, W, 3) BGR, or (H * 3 / 2, W) NV12, into `out` (3, height, width)."""
         if image.ndim == 2:
-            image = cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12)
+            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12), np.uint8)
         size = (place.height, place.width)
         scaled = self._scaled.get(size)
         if scaled is None:

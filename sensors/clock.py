@@ -25,6 +25,11 @@ class ReplayClock:
         self._wait_s = wait_s
         self._origin_ns: int | None = None
 
+    @property
+    def paces(self) -> bool:
+        """Whether items wait until they are due."""
+        return self._rate is not None
+
     def wait_until(self, elapsed_ns: int, stop: Event) -> int:
         """Block until `elapsed_ns` of the drive's time has passed, or `stop` is set; give the host time then.
 

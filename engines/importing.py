@@ -1,0 +1,270 @@
+"""From somebody's ONNX file to a bundle: recognise it, try it, and only then write.
+
+Everything is checked on a finished bundle in a temporary folder, which is then renamed: either the
+bundle is there and runs, or nothing is.
+"""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from engines.bundle import LABELS, MODEL, PASSPORT, SETTINGS, Bundle, load_bundle, parse_labels
+from engines.decoders import DECODERS, build_decoder, recognise
+from engines.decoders.decoder import MisfitError, NonFiniteOutputError
+from engines.errors import BundleError
+from engines.letterbox import Fit, Pixels
+from engines.passport import import_passport, to_text
+from engines.results import Thresholds
+from engines.runtime.onnxruntime import OnnxRuntimeEngine, first_line, open_session, signature_of
+from engines.runtime.signature import Signature, TensorSpec
+
+COCO = "coco"  # the name by which the 80 COCO classes are asked for
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """Where a decoder's defaults do not fit; None takes the default."""
+
+    decoder: str | None = None  # None: recognised by the outputs' shapes
+    labels: str | None = None  # a file, or "coco"; None: from the model's metadata
+    colour: str | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    scale: float | None = None
+    fit: Fit | None = None
+    pad: int | None = None
+    size: tuple[int, int] | None = None  # width, height of an input whose size is free
+    outputs: Mapping[str, str] | None = None  # role -> output name
+
+    def applied_to(self, pixels: Pixels) -> Pixels:
+        """A decoder's usual pixels with what was asked for instead."""
+        names = ("colour", "mean", "std", "scale", "fit", "pad")
+        wanted = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return replace(pixels, **wanted)
+
+
+def import_network(model: Path, folder: Path, options: ImportOptions, *, replace_existing: bool = False) -> Bundle:
+    """Make a bundle of an ONNX file. Raises `BundleError`; then `folder` is as it was."""
+    if folder.exists() and not replace_existing:
+        raise BundleError(str(folder), "exists already", "choose another folder, or replace it with --force")
+    content = _read_model(model)
+    session = open_session(model, threads=1)
+    signature = signature_of(session)
+    image = signature.image_input(model.name)
+    layout, width, height = _input_size(image, model.name, options.size)
+    shapes = _output_shapes(session, image, layout, width, height, model.name)
+    decoder, roles = _choose_decoder(shapes, width, height, model.name, signature, options)
+    decoder_made = build_decoder(decoder, {role: shapes[name] for role, name in roles.items()}, width, height)
+    labels = _choose_labels(options.labels, session, decoder_made.class_count, model.name)
+    pixels = options.applied_to(DECODERS[decoder].pixels)
+    meta = session.get_modelmeta()
+    facts = {
+        "producer": meta.producer_name,
+        "graph": meta.graph_name,
+        "inputs": [str(tensor) for tensor in signature.inputs],
+        "outputs": [str(tensor) for tensor in signature.outputs],
+        "metadata": {key: value[:500] for key, value in meta.custom_metadata_map.items()},
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        draft.chmod(0o755)  # mkdtemp makes it private; a bundle is not
+        (draft / MODEL).write_bytes(content)
+        (draft / LABELS).write_text("".join(f"{label}\n" for label in labels))
+        (draft / SETTINGS).write_text(_settings_text(decoder, layout, width, height, pixels, roles))
+        (draft / PASSPORT).write_text(to_text(import_passport(model, content, facts, decoder)))
+        _try(load_bundle(draft), model.name)
+        if folder.exists():
+            _remove(folder)
+        draft.rename(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return load_bundle(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the bundle that is being replaced, and never a folder that is something else."""
+    if not (folder / SETTINGS).is_file():
+        raise BundleError(str(folder), "exists and is no bundle", "choose another folder; --force replaces bundles only")
+    shutil.rmtree(folder)
+
+
+def _read_model(model: Path) -> bytes:
+    try:
+        content = model.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(str(model), "there is no such file", "give the path of an ONNX file") from None
+    except OSError as error:
+        raise BundleError(str(model), f"cannot be read ({error.strerror})", "give the path of an ONNX file") from None
+    if not content:
+        raise BundleError(str(model), "is empty", "export or copy the network again")
+    return content
+
+
+def _input_size(
+    image: TensorSpec, where: str, asked: tuple[int, int] | None
+) -> tuple[str, int, int]:
+    """Layout, width and height of the image input."""
+    layout = "NCHW" if image.shape[1] == 3 else "NHWC"
+    height, width = image.shape[2:] if layout == "NCHW" else image.shape[1:3]
+    found = (width, height)
+    if asked is None:
+        if width is None or height is None:
+            raise BundleError(where, f"its input {image} has no fixed size", "give one with --size WIDTHxHEIGHT")
+        return layout, width, height
+    if any(fixed not in (None, wanted) for fixed, wanted in zip(found, asked, strict=True)):
+        raise BundleError(where, f"its input is fixed at {width}x{height}", "leave --size away")
+    return layout, *asked
+
+
+def _output_shapes(
+    session: ort.InferenceSession, image: TensorSpec, layout: str, width: int, height: int, where: str
+) -> dict[str, tuple[int, ...]]:
+    """Run once on black and see: free dimensions are settled, and it is known to run."""
+    shape = (1, 3, height, width) if layout == "NCHW" else (1, height, width, 3)
+    try:
+        outputs = session.run(None, {image.name: np.zeros(shape, np.float32)})
+    except Exception as error:
+        raise BundleError(where, f"does not run ({first_line(error)})", "export the network again") from None
+    names = (output.name for output in session.get_outputs())
+    return {name: np.shape(value) for name, value in zip(names, outputs, strict=True)}
+
+
+def _choose_decoder(
+    shapes: dict[str, tuple[int, ...]],
+    width: int,
+    height: int,
+    where: str,
+    signature: Signature,
+    options: ImportOptions,
+) -> tuple[str, dict[str, str]]:
+    """Name of the decoder, and its roles among the outputs."""
+    found = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+    if options.decoder is None:
+        fitting = recognise(shapes, width, height)
+        if not fitting:
+            raise BundleError(
+                where,
+                f"no decoder fits its outputs ({found})",
+                f"bring a network of one of these families: {', '.join(sorted(DECODERS))}",
+            )
+        name, roles = fitting[0]
+    else:
+        name = options.decoder
+        if name not in DECODERS:
+            build_decoder(name, {}, width, height)  # raises, with the near spelling
+        try:
+            roles = DECODERS[name].match(shapes, width, height)
+        except MisfitError as misfit:
+            if options.outputs is None:
+                others = [other for other, _ in recognise(shapes, width, height)]
+                remedy = f"use --decoder {others[0]}" if others else "no decoder of ours fits this network"
+                raise BundleError(where, f"decoder {name!r} does not fit: {misfit}", remedy) from None
+            roles = {}
+    if options.outputs is not None:
+        known = {output.name for output in signature.outputs}
+        for role, output in options.outputs.items():
+            if output not in known:
+                raise BundleError(where, f"--outputs {role}={output}: there is no such output", f"it has {found}")
+        roles = dict(options.outputs)
+    return name, roles
+
+
+def _choose_labels(asked: str | None, session: ort.InferenceSession, count: int, where: str) -> tuple[str, ...]:
+    """Class names: a file, the COCO names, or what the exporter left in the model's metadata."""
+    if asked == COCO:
+        origin, labels = "--labels coco", coco_labels()
+    elif asked is not None:
+        origin = asked
+        try:
+            labels = parse_labels(Path(asked).read_bytes(), asked)
+        except OSError as error:
+            raise BundleError(
+                asked, f"cannot be read ({error.strerror})", "give a file of one class name a line, or --labels coco"
+            ) from None
+    else:
+        origin, labels = "its metadata", _labels_of_metadata(session.get_modelmeta().custom_metadata_map)
+        if not labels:
+            remedy = "give --labels FILE, one class name a line"
+            if count == len(coco_labels()):
+                remedy += ", or --labels coco for the 80 COCO classes"
+            raise BundleError(where, f"says nothing of its {count} classes' names", remedy)
+    if len(labels) != count:
+        raise BundleError(
+            origin, f"names {len(labels)} classes, and {where} has {count}", "give --labels with one line a class"
+        )
+    return labels
+
+
+def coco_labels() -> tuple[str, ...]:
+    """The 80 class names of COCO 2017, in the usual order."""
+    return parse_labels(files("engines").joinpath("coco.txt").read_bytes(), "engines/coco.txt")
+
+
+def _labels_of_metadata(metadata: dict[str, str]) -> tuple[str, ...]:
+    """Class names as exporters write them: `names`, a Python dict of index to name, as text."""
+    try:
+        names: Any = ast.literal_eval(metadata.get("names", ""))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return ()
+    if isinstance(names, dict) and all(isinstance(key, int) for key in names):
+        names = [names[key] for key in sorted(names)]
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
+        return ()
+    return tuple(" ".join(name.split()) for name in names)
+
+
+def _settings_text(
+    decoder: str, layout: str, width: int, height: int, pixels: Pixels, roles: Mapping[str, str]
+) -> str:
+    """`bundle.toml`, with what each line means."""
+
+    def text(value: str) -> str:  # a TOML basic string; JSON's escapes are a subset of TOML's
+        import json
+
+        return json.dumps(value)
+
+    outputs = ", ".join(f"{role} = {text(name)}" for role, name in roles.items())
+    return (
+        f"decoder = {text(decoder)}\n"
+        f"input = {{ width = {width}, height = {height}, layout = {text(layout)}, colour = {text(pixels.colour)} }}\n"
+        f"fit = {text(pixels.fit.value)}  # or {', '.join(fit.value for fit in Fit if fit is not pixels.fit)}\n"
+        f"pad = {pixels.pad}\n"
+        "# a pixel x of 0 to 255 goes in as (x * scale - mean) / std\n"
+        f"scale = {float(pixels.scale)!r}\n"
+        f"mean = {[float(value) for value in pixels.mean]}\n"
+        f"std = {[float(value) for value in pixels.std]}\n"
+        f"outputs = {{ {outputs} }}  # role = name in the ONNX file\n"
+    )
+
+
+def _try(bundle: Bundle, where: str) -> None:
+    """Run the finished bundle once on a grey image, through the engine and the decoder."""
+    settings = bundle.settings
+    with OnnxRuntimeEngine(bundle, slots=1) as engine:
+        image = np.full((settings.input.height, settings.input.width, 3), 114, np.uint8)
+        place = engine.place(settings.input.width, settings.input.height)
+        engine.stage(0, 0, image, place)
+        engine.submit(0, 1)
+        outputs = engine.wait(0).rows[0]
+        shapes = {role: values.shape for role, values in outputs.items()}
+        decoder = build_decoder(settings.decoder, shapes, settings.input.width, settings.input.height)
+        try:
+            decoder.decode(outputs, place, Thresholds())
+        except NonFiniteOutputError as error:
+            raise BundleError(
+                where,
+                f"{error} on a plain grey image",
+                "the network, or its scale, mean and std, are wrong: export or quantise it again",
+            ) from None

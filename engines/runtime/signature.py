@@ -1,0 +1,41 @@
+"""What an ONNX model takes and gives, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines.errors import BundleError
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output. `shape` has None where a dimension is free."""
+
+    name: str
+    type: str  # as ONNX Runtime writes it, for example "tensor(float)"
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        dimensions = ", ".join("?" if d is None else str(d) for d in self.shape)
+        return f"{self.name} {self.type} [{dimensions}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A model's inputs and outputs in its own order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def image_input(self, where: str) -> TensorSpec:
+        """Give the one image input, [1, 3, H, W] or [1, H, W, 3] float32. Raises `BundleError` when it is not so."""
+        remedy = "export the network with one image input of float32 [1, 3, height, width]"
+        if len(self.inputs) != 1:
+            found = "; ".join(map(str, self.inputs)) or "none"
+            raise BundleError(where, f"has {len(self.inputs)} inputs ({found}), and one image is expected", remedy)
+        image = self.inputs[0]
+        if image.type != "tensor(float)" or len(image.shape) != 4 or image.shape[0] not in (1, None):
+            raise BundleError(where, f"its input is {image}, which is no single float32 image", remedy)
+        if image.shape[1] != 3 and image.shape[3] != 3:
+            raise BundleError(where, f"its input is {image}, which has no axis of 3 colours", remedy)
+        return image

@@ -1,0 +1,197 @@
+"""`perception engine`: bundles made, looked at and measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="Networks as bundles: import, inspect, bench.", no_args_is_help=True)
+
+Vector = tuple[float, float, float]
+
+
+@app.command("import", no_args_is_help=True)
+def import_(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The network to import.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the new bundle.")],
+    decoder: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="yolox, yolov8 or nanodet; default: recognised by its outputs."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Class names, one a line, or `coco`; default: the model's metadata."),
+    ] = None,
+    colour: Annotated[str | None, typer.Option(metavar="BGR|RGB", help="Order of the input's channels.")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="A pixel x of 0..255 goes in as (x * scale - mean) / std.")
+    ] = None,
+    mean: Annotated[Vector | None, typer.Option(help="In the order of the channels.")] = None,
+    std: Annotated[Vector | None, typer.Option(help="In the order of the channels.")] = None,
+    fit: Annotated[
+        str | None, typer.Option(metavar="FIT", help="letterbox-top-left, letterbox-centred or stretch.")
+    ] = None,
+    pad: Annotated[int | None, typer.Option(min=0, max=255, help="Grey around a letterboxed image.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="For a network whose input size is free.")
+    ] = None,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE=NAME", help="A decoder's role and the output that plays it; may be given again."),
+    ] = None,
+    probe: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Run it on this video or folder and say what it finds.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle of that name.")] = False,
+) -> None:
+    """Make a bundle of an ONNX file. What is not said is taken from the decoder's family.
+
+    The finished bundle is run once before it takes its name: it is there and works, or it is not there.
+    """
+    from engines.bundle import load_bundle
+    from engines.importing import ImportOptions, import_network
+
+    options = ImportOptions(
+        decoder=decoder,
+        labels=labels,
+        colour=_one_of("--colour", colour, ("BGR", "RGB")),
+        mean=mean,
+        std=std,
+        scale=scale,
+        fit=_fit(fit),
+        pad=pad,
+        size=_size(size),
+        outputs=_roles(outputs) if outputs else None,
+    )
+    import_network(model, output, options, replace_existing=force)
+    bundle = load_bundle(output)
+    settings = bundle.settings
+    print(
+        f"{output}: {settings.decoder}, {settings.input.width}x{settings.input.height} {settings.input.colour}, "
+        f"{settings.fit.value}, {len(bundle.labels)} classes"
+    )
+    if probe:
+        _probe(output, probe)
+
+
+def _probe(folder: Path, uri: str) -> None:
+    from engines.bundle import load_bundle
+    from engines.probe import advice, probe
+    from sensors.source import open_source
+
+    with open_source(uri) as source:
+        findings = probe(load_bundle(folder), source)
+    for finding in findings:
+        classes = ", ".join(f"{name} {count}" for name, count in list(finding.classes.items())[:6])
+        print(f"  {finding.how:<14} {finding.boxes:>4} boxes, mean score {finding.mean_score:.2f}  {classes}")
+    if hint := advice(findings):
+        print(f"  {hint}")
+
+
+@app.command(no_args_is_help=True)
+def inspect(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print what a bundle is: input, outputs, classes, hash and passport."""
+    from engines.bundle import load_bundle
+    from engines.passport import read_passport
+    from engines.runtime.onnxruntime import open_session, signature_of
+
+    loaded = load_bundle(bundle)
+    settings = loaded.settings
+    signature = signature_of(open_session(loaded.model, threads=1))
+    facts: dict[str, Any] = {
+        "bundle": loaded.name,
+        "sha256": loaded.sha256,
+        "model_bytes": loaded.model.stat().st_size,
+        **settings.model_dump(mode="json"),
+        "onnx_inputs": [str(tensor) for tensor in signature.inputs],
+        "onnx_outputs": [str(tensor) for tensor in signature.outputs],
+        "labels": list(loaded.labels),
+        "passport": read_passport(bundle),
+    }
+    if json_:
+        print(json.dumps(facts))
+        return
+    imported = facts["passport"].get("imported", {})
+    size = settings.input
+    rows = {
+        "bundle": f"{loaded.name}  ({facts['model_bytes'] / 1e6:.1f} MB)",
+        "sha256": loaded.sha256,
+        "decoder": settings.decoder,
+        "input": f"{size.width}x{size.height} {size.layout} {size.colour}, {settings.fit.value}, pad {settings.pad}",
+        "pixels": f"(x * {settings.scale:g} - {list(settings.mean)}) / {list(settings.std)}",
+        "roles": ", ".join(f"{role} = {name}" for role, name in settings.outputs.items()),
+        "onnx in": "; ".join(facts["onnx_inputs"]),
+        "onnx out": "; ".join(facts["onnx_outputs"]),
+        "classes": f"{len(loaded.labels)}: {', '.join(loaded.labels[:12])}{', ...' if len(loaded.labels) > 12 else ''}",
+        "imported": f"from {imported.get('from', '?')} at {imported.get('at', '?')} by {imported.get('by', '?')}",
+    }
+    for name, value in rows.items():
+        print(f"{name:<9} {value}")
+
+
+@app.command(no_args_is_help=True)
+def bench(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    engine: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure.")] = 3.0,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure the raw engine: inference alone, with its slots kept full."""
+    from engines.bench import measure
+    from engines.bundle import load_bundle
+    from engines.runtime import open_engine
+
+    with open_engine(load_bundle(bundle), engine, slots=2, threads=threads) as opened:
+        speed = measure(opened, seconds)
+        name, device = opened.name, opened.device
+    latency = {key: round(value, 4) for key, value in speed.latency_ms.items()}
+    if json_:
+        print(json.dumps({"fps": round(speed.fps, 3), "latency_ms": latency, "engine": name, "threads": threads}))
+        return
+    print(f"{name} on {device}, {threads} thread{'s' if threads > 1 else ''}, {speed.inferences} inferences")
+    print(f"{speed.fps:.1f} fps, latency p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms")
+
+
+def _one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> str | None:
+    from perception.errors import UsageError
+
+    if value is None or value in allowed:
+        return value
+    raise UsageError(f"{option} {value}", "is unknown", f"use one of {', '.join(allowed)}")
+
+
+def _fit(text: str | None) -> Any:
+    from engines.letterbox import Fit
+
+    name = _one_of("--fit", text, tuple(fit.value for fit in Fit))
+    return None if name is None else Fit(name)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    from perception.errors import UsageError
+
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise UsageError(f"--size {text}", "is no size", "write it as 640x384")
+    return int(width), int(height)
+
+
+def _roles(pairs: list[str]) -> dict[str, str]:
+    from perception.errors import UsageError
+
+    roles: dict[str, str] = {}
+    for pair in pairs:
+        role, equals, name = pair.partition("=")
+        if not (role and equals and name):
+            raise UsageError(f"--outputs {pair}", "is no ROLE=NAME", "write for example predictions=output0")
+        roles[role] = name
+    return roles

@@ -1,0 +1,195 @@
+"""`perception replay`: a recorded drive goes in, a stream of detections comes out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from perception.replay import Replay
+
+INTERRUPTED = 130  # exit code after SIGINT, as shells have it
+
+
+def replay(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Videos, folders of images, or demo:bikes; NAME=SOURCE names the sensor in messages.",
+        ),
+    ],
+    model: Annotated[list[str], typer.Option(metavar="BUNDLE", help="Bundle to run; may be given again.")],
+    engine: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="max|1.0|N",
+            help="Times real time, or max. Default: 1.0 when publishing, max otherwise.",
+        ),
+    ] = None,
+    start: Annotated[float, typer.Option(min=0, help="Seconds of the drive to leave out.")] = 0.0,
+    duration: Annotated[float | None, typer.Option(min=0, help="Seconds of the drive to play.")] = None,
+    loop: Annotated[int, typer.Option(min=0, help="Times to play it; 0: until stopped.")] = 1,
+    score: Annotated[float, typer.Option(min=0, max=1, help="Smallest score of a detection.")] = 0.3,
+    nms: Annotated[float, typer.Option(min=0, max=1, help="Overlap (IoU) above which one box goes.")] = 0.65,
+    publish: Annotated[
+        str | None,
+        typer.Option(metavar="ENDPOINT", help="Publish here, for example tcp://127.0.0.1:5555 or ipc:///tmp/road."),
+    ] = None,
+    wait_readers: Annotated[int, typer.Option(min=0, help="Start only when so many readers are there.")] = 0,
+    jsonl: Annotated[Path | None, typer.Option(metavar="FILE", help="Write each message as a line of JSON.")] = None,
+    render: Annotated[Path | None, typer.Option(metavar="FILE.mp4", help="Write the drive with boxes drawn.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="End with one JSON object of figures.")] = False,
+) -> None:
+    """Replay recorded drives through networks; publish, write or draw what they find.
+
+    Nothing is dropped: every frame is published or counted as failed. Ends with 0 when the drive was played
+    (failed frames are counted), 130 after Ctrl-C, once all that was captured is handed on.
+    """
+    from engines.results import Thresholds
+    from perception.errors import UsageError
+    from perception.replay import Replay, ReplayRequest
+    from sensors.source import Span
+
+    if wait_readers and not publish:
+        raise UsageError("--wait-readers", "there is nothing to read", "say where with --publish ENDPOINT")
+    request = ReplayRequest(
+        sources=sources,
+        models=model,
+        engine=engine,
+        threads=threads,
+        rate=_rate(rate, bool(publish)),
+        span=Span(round(start * 1e9), None if duration is None else round(duration * 1e9)),
+        loop=loop,
+        thresholds=Thresholds(score=score, nms_iou=nms),
+        publish=publish,
+        wait_readers=wait_readers,
+        jsonl=jsonl,
+        render=render,
+    )
+    with _signals() as caught, Replay(request) as run:
+        caught.then(run.stop)
+        if run.endpoint:
+            readers = f", waiting for {wait_readers} of them" if wait_readers else ""
+            print(f"readers connect to {run.endpoint}{readers}", file=sys.stderr, flush=True)
+        with _progress(run, loop) as watch:
+            run.run(watch)
+        summary = run.summary()
+    if json_:
+        print(json.dumps(summary))
+    else:
+        _print_summary(summary, [path for path in (jsonl, render) if path])
+    if caught.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _rate(text: str | None, publishing: bool) -> float | None:
+    """Times real time; None is as fast as possible."""
+    from math import isfinite
+
+    from perception.errors import UsageError
+
+    if text is None:
+        return 1.0 if publishing else None
+    if text == "max":
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not (rate > 0 and isfinite(rate)):
+        raise UsageError(f"--rate {text}", "is no rate", "use max, 1.0 or another number above 0")
+    return rate
+
+
+class _signals:  # noqa: N801 - reads as a function where it is used
+    """SIGINT and SIGTERM drain the run and close it; before there is a run they end the program at once."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._stop: Callable[[], None] | None = None
+
+    def then(self, stop: Callable[[], None]) -> None:
+        """From now on, a signal calls `stop`."""
+        self._stop = stop
+
+    def __enter__(self) -> _signals:
+        import signal
+
+        self._before = {number: signal.signal(number, self._caught) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        import signal
+
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _caught(self, number: int, _frame: Any) -> None:
+        import signal
+
+        self.interrupted |= number == signal.SIGINT
+        if self._stop is None:
+            raise typer.Exit(INTERRUPTED if self.interrupted else 0)
+        self._stop()
+
+
+def _progress(run: Replay, loop: int) -> Any:
+    """A progress bar on a terminal, nothing in a pipe. Gives a function to call now and then."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def none() -> Iterator[None]:
+        yield None
+
+    @contextmanager
+    def bar() -> Iterator[Callable[[], None]]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        counts = [sensor.count for sensor in run.sensors]
+        total = sum(count for count in counts if count) if all(counts) and loop else None
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[fps]:.0f} fps"), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("replay", total=total, fps=0.0)
+
+            def watch() -> None:
+                account = run.ledger.total()
+                progress.update(
+                    task, completed=account.captured - account.in_flight, fps=progress.tasks[0].speed or 0.0
+                )
+
+            yield watch
+
+    return bar() if sys.stderr.isatty() else none()
+
+
+def _print_summary(summary: dict[str, Any], files: list[Path]) -> None:
+    def counted(reasons: dict[str, int]) -> str:
+        return ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+
+    print(f"{summary['published']} of {summary['captured']} frames published, {summary['detections']} detections")
+    for fate in ("dropped", "failed"):
+        if summary[fate]:
+            print(f"{fate}: {counted(summary[fate])}")
+    latency, added = summary["latency_ms"], summary["added_latency_ms"]
+    if summary["published"]:
+        print(
+            f"{summary['wall_s']:.2f} s, {summary['fps']:.1f} fps (engine alone {summary['engine_fps']:.1f}), "
+            f"{summary['cpu_ms_per_frame']:.1f} ms of CPU a frame"
+        )
+        print(
+            f"latency p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms; "
+            f"added to the engine's p50 {added['p50']:.1f} ms, p99 {added['p99']:.1f} ms"
+        )
+    print(f"digest {summary['digest']}")
+    for path in files:
+        print(f"wrote {path}")

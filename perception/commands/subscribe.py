@@ -1,0 +1,133 @@
+"""`perception subscribe`: what a publisher sends, line by line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from perception.message import FrameMessage
+    from perception.stream import Subscriber
+
+HINT_AFTER_S = 3.0  # of silence at the start, when a person begins to wonder
+
+
+def subscribe(  # noqa: PLR0917  # typer calls it by name
+    endpoint: Annotated[
+        str, typer.Argument(help="The publisher's address, for example tcp://127.0.0.1:5555")
+    ],
+    topic: Annotated[
+        str, typer.Option(help="Only topics that begin like this, for example detections/front/")
+    ] = "detections/",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a message")] = False,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many messages")] = None,
+    newest: Annotated[
+        bool, typer.Option("--newest", help="Skip messages that are no longer their topic's newest")
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on after the stream's end, with the publisher's next start")
+    ] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.0, metavar="SECONDS", help="Give up when nothing comes for so long")
+    ] = None,
+) -> None:
+    """Print the detections that a publisher sends, until the stream's end.
+
+    Exit code 1 if a message was lost or could not be read.
+    """
+    import os
+    import signal
+    import sys
+    from itertools import islice
+
+    from perception.stream import Subscriber
+
+    line_of = _json_line if as_json else _plain_line
+    interrupted = pipe_closed = False
+    with Subscriber(endpoint, topic, newest=newest, follow=follow) as subscriber:
+        before = signal.signal(signal.SIGTERM, lambda *_: subscriber.close())
+        try:
+            for message in islice(_messages(subscriber, timeout), count):
+                print(line_of(message), flush=True)
+        except KeyboardInterrupt:
+            interrupted = True
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # or Python complains once more at exit
+            return
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            if not pipe_closed:
+                print(_summary(subscriber), file=sys.stderr)
+    if interrupted:
+        raise typer.Exit(130)
+    if subscriber.lost or subscriber.malformed:
+        raise typer.Exit(1)
+
+
+def _messages(subscriber: Subscriber, timeout_s: float | None) -> Iterator[FrameMessage]:
+    """Give the messages; say on stderr, once, that one could not be read."""
+    import sys
+
+    warned = False
+    message = _first_message(subscriber, timeout_s)
+    while message is not None:
+        if subscriber.malformed and not warned:
+            warned = True
+            print(f"passed over: {subscriber.first_malformed}", file=sys.stderr)
+        yield message
+        message = subscriber.receive(timeout_s)
+
+
+def _first_message(subscriber: Subscriber, timeout_s: float | None) -> FrameMessage | None:
+    """Wait for the first message; after some seconds say on stderr what is known of the other end."""
+    import sys
+
+    from perception.errors import StreamError
+
+    if timeout_s is not None and timeout_s <= HINT_AFTER_S:
+        return subscriber.receive(timeout_s)
+    try:
+        return subscriber.receive(HINT_AFTER_S)
+    except StreamError as silence:
+        print(f"still waiting: {silence}", file=sys.stderr)
+    return subscriber.receive(None if timeout_s is None else timeout_s - HINT_AFTER_S)
+
+
+def _json_line(message: FrameMessage) -> str:
+    import json
+
+    from perception.message import to_json_dict
+
+    return json.dumps(to_json_dict(message), ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain_line(message: FrameMessage) -> str:
+    """For example: `front  frame 12  0.400 s  3 boxes (2 car, 1 person)  latency 23.1 ms`."""
+    from collections import Counter
+
+    from perception.message import Status
+
+    line = f"{message.sensor}  frame {message.frame_sequence}  {message.stamp_ns / 1e9:.3f} s"
+    if message.status is not Status.OK:
+        return f"{line}  {message.status.name}: {message.status_reason}"
+    names = Counter(message.class_names)
+    by_class = ", ".join(f"{number} {name}" for name, number in names.most_common())
+    boxes = "1 box" if len(message.detections) == 1 else f"{len(message.detections)} boxes"
+    line += f"  {boxes} ({by_class})" if by_class else f"  {boxes}"
+    arrival_ns, published_ns = message.ledger.arrival_ns, message.ledger.published_ns
+    if arrival_ns and published_ns:
+        line += f"  latency {(published_ns - arrival_ns) / 1e6:.1f} ms"
+    return line
+
+
+def _summary(subscriber: Subscriber) -> str:
+    skipped = f", skipped {subscriber.skipped}" if subscriber.skipped else ""
+    return (
+        f"received {subscriber.received}{skipped}, lost {sum(subscriber.lost.values())}, "
+        f"restarts {subscriber.restarts}, malformed {subscriber.malformed}"
+    )

@@ -1,0 +1,195 @@
+"""Every frame's stamps and fate, and the identity that proves that none was lost.
+
+At every moment, per sensor:
+    captured = published + sum(dropped by reason) + sum(failed by reason) + in flight
+
+The four terms are counted apart from each other (in flight is the set of open entries), so that a frame that is
+forgotten or closed twice breaks the identity instead of hiding in it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from sensors.frame import Fault, Item
+
+
+class Fate(Enum):
+    """What became of a frame: exactly one of these in the end."""
+
+    IN_FLIGHT = "in flight"
+    PUBLISHED = "published"
+    DROPPED = "dropped"
+    FAILED = "failed"
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One frame's line in the ledger. Times are host monotonic ns; 0: it has not come there."""
+
+    sensor: str
+    sequence: int
+    stamp_ns: int
+    arrival_ns: int
+    decoded_ns: int = 0
+    staged_ns: int = 0
+    submitted_ns: int = 0
+    started_ns: int = 0  # when the engine turned to it: differs from submitted when the engine was busy
+    inferred_ns: int = 0
+    postprocessed_ns: int = 0
+    published_ns: int = 0
+    fate: Fate = Fate.IN_FLIGHT
+    reason: str = ""
+
+    @property
+    def latency_ns(self) -> int:
+        """From the frame's arrival to its message being handed on."""
+        return self.published_ns - self.arrival_ns
+
+    @property
+    def added_latency_ns(self) -> int:
+        """What we add to the engine's own time, from the decoded frame to the message."""
+        return (self.published_ns - self.decoded_ns) - (self.inferred_ns - self.submitted_ns)
+
+    @property
+    def engine_ns(self) -> int:
+        """How long the engine was busy with this frame."""
+        return self.inferred_ns - self.started_ns
+
+
+@dataclass(slots=True)
+class SensorCounts:
+    """One sensor's account. A copy of a consistent moment."""
+
+    captured: int = 0
+    published: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    in_flight: int = 0
+
+    @property
+    def balances(self) -> bool:
+        """Whether the accounting identity holds."""
+        return self.captured == (
+            self.published + self.dropped.total() + self.failed.total() + self.in_flight
+        )
+
+    def copy(self) -> SensorCounts:
+        """A copy that no longer changes."""
+        return SensorCounts(
+            self.captured, self.published, Counter(self.dropped), Counter(self.failed), self.in_flight
+        )
+
+
+class Percentiles:
+    """Percentiles of any number of durations in fixed memory.
+
+    A histogram with bins that grow by 1 %, from 1 microsecond to 1,000 s; an answer is within 1 % of the
+    exact percentile. What lies outside is counted in the outermost bins.
+    """
+
+    _LOWEST_NS = 1_000
+    _GROWTH = math.log(1.01)
+    _BINS = math.ceil(math.log(1e9) / _GROWTH)
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(self._BINS, np.int64)
+
+    def add(self, duration_ns: int) -> None:
+        """Count one duration."""
+        bin_ = int(math.log(max(duration_ns, self._LOWEST_NS) / self._LOWEST_NS) / self._GROWTH)
+        self._counts[min(bin_, self._BINS - 1)] += 1
+
+    def ms(self, percent: float) -> float | None:
+        """The value below which `percent` of the durations lie, in ms; None where there are none."""
+        total = int(self._counts.sum())
+        if total == 0:
+            return None
+        rank = max(1, math.ceil(total * percent / 100))
+        bin_ = int(np.searchsorted(np.cumsum(self._counts), rank))
+        return self._LOWEST_NS * math.exp((bin_ + 0.5) * self._GROWTH) / 1e6
+
+
+class Ledger:
+    """The account of one run. Any thread may write; a reading is one consistent moment."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[str, SensorCounts] = {}
+        self._open: dict[str, set[int]] = {}  # sensor -> sequences in flight
+        self.latency = Percentiles()
+        self.added_latency = Percentiles()
+        self.engine_busy_ns = 0
+        self.inferences = 0
+        self.detections = 0
+
+    def open(self, item: Item) -> Entry:
+        """Enter what a source captured. Raises `LedgerError` when this sequence was entered before."""
+        decoded_ns = 0 if isinstance(item, Fault) else item.decoded_ns
+        entry = Entry(item.sensor, item.sequence, item.stamp_ns, item.arrival_ns, decoded_ns)
+        with self._lock:
+            counts = self._counts.setdefault(item.sensor, SensorCounts())
+            in_flight = self._open.setdefault(item.sensor, set())
+            if item.sequence != counts.captured:
+                raise LedgerError(
+                    f"{item.sensor}: frame {item.sequence} came where {counts.captured} was due: "
+                    "the source lost or repeated a number"
+                )
+            counts.captured += 1
+            in_flight.add(item.sequence)
+        return entry
+
+    def publish(self, entry: Entry, detections: int) -> None:
+        """Close an entry whose result was handed on."""
+        with self._lock:
+            self._close(entry, Fate.PUBLISHED, "").published += 1
+            self.inferences += 1
+            self.engine_busy_ns += entry.engine_ns
+            self.detections += detections
+            self.latency.add(entry.latency_ns)
+            self.added_latency.add(entry.added_latency_ns)
+
+    def drop(self, entry: Entry, reason: str) -> None:
+        """Close an entry that was given up on purpose. `reason` is one of few, and short: it is a counter's name."""
+        with self._lock:
+            self._close(entry, Fate.DROPPED, reason).dropped[reason] += 1
+
+    def fail(self, entry: Entry, reason: str) -> None:
+        """Close an entry that failed. `reason` as in `drop`."""
+        with self._lock:
+            self._close(entry, Fate.FAILED, reason).failed[reason] += 1
+
+    def counts(self) -> dict[str, SensorCounts]:
+        """Every sensor's account at this moment."""
+        with self._lock:
+            for sensor, counts in self._counts.items():
+                counts.in_flight = len(self._open[sensor])
+            return {sensor: counts.copy() for sensor, counts in self._counts.items()}
+
+    def total(self) -> SensorCounts:
+        """The sum over all sensors at this moment."""
+        total = SensorCounts()
+        for counts in self.counts().values():
+            total.captured += counts.captured
+            total.published += counts.published
+            total.dropped += counts.dropped
+            total.failed += counts.failed
+            total.in_flight += counts.in_flight
+        return total
+
+    def _close(self, entry: Entry, fate: Fate, reason: str) -> SensorCounts:
+        if entry.fate is not Fate.IN_FLIGHT:
+            raise LedgerError(f"{entry.sensor}: frame {entry.sequence} is {entry.fate.value} and would be {fate.value}")
+        self._open[entry.sensor].remove(entry.sequence)
+        entry.fate, entry.reason = fate, reason
+        return self._counts[entry.sensor]
+
+
+class LedgerError(Exception):
+    """The account does not balance: a bug of ours or of a source, never of the user's input."""

@@ -1,0 +1,42 @@
+"""A bundle made ready to run: its engine, its decoder and its thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines.bundle import Bundle
+from engines.decoders import build_decoder
+from engines.decoders.decoder import Decoder
+from engines.results import Thresholds
+from engines.runtime import AUTO, Engine, open_engine
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One network of a pipeline. Whoever opened it closes its engine."""
+
+    bundle: Bundle
+    engine: Engine
+    decoder: Decoder
+    thresholds: Thresholds
+
+
+def open_network(
+    bundle: Bundle, *, engine: str = AUTO, slots: int = 2, threads: int = 1, thresholds: Thresholds | None = None
+) -> Network:
+    """Load a bundle into an engine, warm, and make its decoder. Raises `BundleError`, `EngineError`."""
+    opened = open_engine(bundle, engine, slots=slots, threads=threads)
+    try:
+        return Network(bundle, opened, decoder_for(bundle, opened), thresholds or Thresholds())
+    except BaseException:
+        opened.close()
+        raise
+
+
+def decoder_for(bundle: Bundle, engine: Engine) -> Decoder:
+    """Make the decoder that a bundle names, for the outputs that its engine really gives."""
+    engine.submit(0, 1)  # what lies in the slot does not matter: only the outputs' shapes are looked at
+    outputs = engine.wait(0).rows[0]
+    settings = bundle.settings
+    shapes = {role: values.shape for role, values in outputs.items()}
+    return build_decoder(settings.decoder, shapes, settings.input.width, settings.input.height)

@@ -1,0 +1,272 @@
+"""A frame's whole way, source to socket. Read this file and you know it.
+
+    reader (one a source)   read and decode -> wait until the frame is due -> enter it in the ledger -> bounded queue
+    feeder                  the earliest frame of all sources -> free slot: stage into every engine's input -> submit
+    inference thread        (inside a CPU engine) runs what was submitted
+    completer               wait in submit order -> decode -> track -> message -> publish -> observers -> close the ledger
+
+Nothing is dropped here: where a queue or the slots are full, the one before waits, back to the reader. Every item
+that was entered in the ledger is closed there, also when a thread fails or the run is stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Queue
+
+from engines.decoders.decoder import NonFiniteOutputError
+from engines.errors import EngineError
+from engines.results import Detections
+from perception.ledger import Entry, Fate, Ledger
+from perception.message import Status
+from perception.network import Network
+from perception.slots import Job, Slots
+from perception.stream import Outbox
+from perception.tracking import Tracker
+from sensors.clock import ReplayClock
+from sensors.frame import Fault, Frame, Item
+from sensors.source import Source
+
+# Decoded frames that wait for the feeder, a source: one to hand over while the next is decoded.
+READ_AHEAD = 2
+# The default of 5 ms lets a thread that computes in Python hold up the one that feeds the engine for that long.
+SWITCH_INTERVAL_S = 0.0005
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is known of one item once its message is published; what observers get."""
+
+    entry: Entry
+    frame: Frame | None  # valid only during the call
+    status: Status
+    detections: Sequence[Detections]  # one a network; empty where the item failed
+    payload: bytes  # the message as it was sent
+
+
+@dataclass(frozen=True, slots=True)
+class _Captured:
+    """An item between its reader and the feeder."""
+
+    item: Item
+    entry: Entry
+    elapsed_ns: int  # of its source's time since its first stamp
+
+
+class Pipeline:
+    """One run over some sources. `run` blocks; `stop` may be called from any thread or signal handler."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        networks: Sequence[Network],
+        outbox: Outbox,
+        clock: ReplayClock,
+        slots: int,
+        observers: Sequence[Callable[[Result], None]] = (),
+    ) -> None:
+        self.ledger = Ledger()
+        self.wall_s = 0.0
+        self.last_failure = ""  # of a frame, in words
+        self._sources = sources
+        self._networks = networks
+        self._outbox = outbox
+        self._clock = clock
+        self._slots = Slots(slots)
+        self._observers = observers
+        self._queues: list[Queue[_Captured | None]] = [Queue(READ_AHEAD) for _ in sources]
+        self._trackers: dict[tuple[str, int], Tracker] = {}
+        self._last_stamps_ns = {sensor.name: 0 for source in sources for sensor in source.info.sensors}
+        self._stopping = threading.Event()
+        self._failure: BaseException | None = None
+        self._wall_minus_monotonic_ns = time.time_ns() - time.monotonic_ns()
+
+    def run(self, watch: Callable[[], None] | None = None, watch_every_s: float = 0.1) -> None:
+        """Read the sources to their end, or until `stop`; raise what broke on the way, after draining.
+
+        `watch` is called about every `watch_every_s` on this thread, for a progress bar.
+        """
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        threads = [
+            threading.Thread(target=self._read, args=(source, queue), name=f"reader-{index}")
+            for index, (source, queue) in enumerate(zip(self._sources, self._queues, strict=True))
+        ]
+        completer = threading.Thread(target=self._complete_all, name="completer")
+        threads += [threading.Thread(target=self._feed, name="feeder"), completer]
+        began_ns = time.monotonic_ns()
+        for thread in threads:
+            thread.start()
+        while completer.is_alive():
+            completer.join(watch_every_s if watch else None)
+            if watch:
+                watch()
+        for thread in threads:
+            thread.join()
+        self.wall_s = (time.monotonic_ns() - began_ns) / 1e9
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Read no more; what was captured still goes its way to the end."""
+        self._stopping.set()
+        for source in self._sources:
+            source.close()
+
+    # --- reader ---------------------------------------------------------------------------------------
+
+    def _read(self, source: Source, queue: Queue[_Captured | None]) -> None:
+        first_stamp_ns: int | None = None
+        try:
+            for item in source:
+                if first_stamp_ns is None:
+                    first_stamp_ns = item.stamp_ns
+                elapsed_ns = item.stamp_ns - first_stamp_ns
+                due_ns = self._clock.wait_until(elapsed_ns, self._stopping)
+                if self._stopping.is_set():
+                    break
+                entry = self.ledger.open(item)
+                if self._clock.paces:
+                    # The frame was decoded ahead and waited: to the rest of the way it arrives when it is due.
+                    entry.arrival_ns = entry.decoded_ns = due_ns
+                queue.put(_Captured(item, entry, elapsed_ns))
+        except BaseException as failure:
+            self._fail(failure)
+        finally:
+            queue.put(None)
+
+    # --- feeder ---------------------------------------------------------------------------------------
+
+    def _feed(self) -> None:
+        """Take the earliest item of all sources, so that the order never depends on timing."""
+        heads = [queue.get() for queue in self._queues]
+        while waiting := [(head.elapsed_ns, index, head) for index, head in enumerate(heads) if head is not None]:
+            _, index, head = min(waiting, key=lambda entry: entry[:2])
+            self._slots.submitted(self._stage(head, self._slots.take()))
+            heads[index] = self._queues[index].get()
+        self._slots.finish()
+
+    def _stage(self, captured: _Captured, slot: int) -> Job:
+        """Put a frame into every network's input and start them; what cannot be staged only keeps its turn."""
+        item, entry = captured.item, captured.entry
+        if isinstance(item, Fault):
+            return Job(entry, slot, fault=item.reason)
+        if not isinstance(item, Frame):
+            return Job(entry, slot, fault=f"no network here takes a {type(item).__name__}")
+        staged = 0
+        try:
+            places = tuple(network.engine.place(item.width, item.height) for network in self._networks)
+            for network, place in zip(self._networks, places, strict=True):
+                network.engine.stage(slot, 0, item.image, place)
+            entry.staged_ns = time.monotonic_ns()
+            entry.submitted_ns = time.monotonic_ns()
+            for network in self._networks:
+                network.engine.submit(slot, 1)
+                staged += 1
+        except BaseException as failure:
+            for network in self._networks[:staged]:
+                network.engine.wait(slot)
+            item.release()
+            self._fail(failure)
+            return Job(entry, slot, fault=f"could not be staged: {failure}")
+        return Job(entry, slot, item, places)
+
+    # --- completer ------------------------------------------------------------------------------------
+
+    def _complete_all(self) -> None:
+        while (job := self._slots.next_submitted()) is not None:
+            try:
+                self._complete(job)
+            except BaseException as failure:
+                self._fail(failure)
+                if job.entry.fate is Fate.IN_FLIGHT:
+                    self.ledger.fail(job.entry, "aborted")
+        try:
+            for sensor, stamp_ns in self._last_stamps_ns.items():
+                captured = self.ledger.counts().get(sensor)
+                self._outbox.end(sensor, captured.captured if captured else 0, stamp_ns)
+        except BaseException as failure:
+            self._fail(failure)
+
+    def _complete(self, job: Job) -> None:
+        entry, frame = job.entry, job.frame
+        try:
+            detections, status, reason = self._infer(job)
+        finally:
+            self._slots.free(job.slot)  # results are copies: the next frame may be staged while this one goes on
+        try:
+            if status is Status.OK:
+                detections = [
+                    self._tracker(entry.sensor, index).update(found, entry.stamp_ns)
+                    for index, found in enumerate(detections)
+                ]
+            entry.postprocessed_ns = entry.published_ns = time.monotonic_ns()
+            payload = self._outbox.send(
+                sensor=entry.sensor,
+                frame_sequence=entry.sequence,
+                stamp_ns=entry.stamp_ns,
+                width=frame.width if frame else 0,
+                height=frame.height if frame else 0,
+                status=status,
+                reason=reason,
+                detections=detections,
+                ledger=self._wall_clock(entry),
+            )
+            entry.published_ns = time.monotonic_ns()
+            self._last_stamps_ns[entry.sensor] = entry.stamp_ns
+            result = Result(entry, frame, status, detections, payload)
+            for observe in self._observers:
+                observe(result)
+        finally:
+            if frame:
+                frame.release()
+        if status is Status.OK:
+            self.ledger.publish(entry, sum(map(len, detections)))
+        else:
+            self.last_failure = reason
+            self.ledger.fail(entry, status.name.lower())
+
+    def _infer(self, job: Job) -> tuple[list[Detections], Status, str]:
+        """Wait for every network's inference and decode it. A frame that fails is a status, not an exception."""
+        if job.frame is None:
+            return [], Status.DECODE_FAILED, job.fault
+        detections: list[Detections] = []
+        failures: list[str] = []
+        for network, place in zip(self._networks, job.places, strict=True):
+            try:
+                completed = network.engine.wait(job.slot)
+                detections.append(network.decoder.decode(completed.rows[0], place, network.thresholds))
+                job.entry.started_ns, job.entry.inferred_ns = completed.started_ns, completed.inferred_ns
+            except (EngineError, NonFiniteOutputError) as failure:
+                failures.append(f"{network.bundle.name}: {failure}")
+        if failures:
+            return [], Status.INFERENCE_FAILED, "; ".join(failures)
+        return detections, Status.OK, ""
+
+    def _tracker(self, sensor: str, network: int) -> Tracker:
+        return self._trackers.setdefault((sensor, network), Tracker())
+
+    # --- all threads ----------------------------------------------------------------------------------
+
+    def _fail(self, failure: BaseException) -> None:
+        """Remember the first failure and let the run drain."""
+        if self._failure is None:
+            self._failure = failure
+        self.stop()
+
+    def _wall_clock(self, entry: Entry) -> dict[str, int]:
+        """An entry's times on the wall clock, by the message's names; 0 stays 0."""
+        offset = self._wall_minus_monotonic_ns
+        times = {
+            "arrival_ns": entry.arrival_ns,
+            "decoded_ns": entry.decoded_ns,
+            "staged_ns": entry.staged_ns,
+            "submitted_ns": entry.submitted_ns,
+            "inferred_ns": entry.inferred_ns,
+            "postprocessed_ns": entry.postprocessed_ns,
+            "published_ns": entry.published_ns,
+        }
+        return {name: time_ns + offset if time_ns else 0 for name, time_ns in times.items()}

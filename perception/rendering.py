@@ -1,0 +1,130 @@
+"""What a person sees drawn on a frame: boxes, ids, classes and scores, and the video that shows them."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.results import Detections
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_PIXELS = 21  # cap height of that font at scale 1
+_GOLDEN_ANGLE = 0.618033988749895  # of a turn: neighbouring ids get hues far apart
+_MIN_HEIGHT = 540  # rows: smaller frames are enlarged, or their labels could not be read
+
+
+def colour_of(identity: int) -> tuple[int, int, int]:
+    """Give a colour (B, G, R) that stays with a track id (or, without one, with a class)."""
+    red, green, blue = colorsys.hsv_to_rgb((identity * _GOLDEN_ANGLE) % 1.0, 0.75, 1.0)
+    return round(blue * 255), round(green * 255), round(red * 255)
+
+
+def draw(
+    image: NDArray[np.uint8], detections: Sequence[Detections], labels: Sequence[Sequence[str]], caption: str = ""
+) -> NDArray[np.uint8]:
+    """Draw on a copy of a BGR image, enlarged by a whole factor where it is small; one `labels` a network."""
+    factor = max(1, -(-_MIN_HEIGHT // image.shape[0]))
+    size = (image.shape[1] * factor, image.shape[0] * factor)
+    canvas = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if factor > 1 else image.copy()
+    text_pixels = max(11.0, canvas.shape[0] / 54)
+    for found, names in zip(detections, labels, strict=True):
+        for index in reversed(range(len(found))):  # the best box is drawn last, on top
+            track, class_ = int(found.track_ids[index]), int(found.classes[index])
+            colour = colour_of(track or -1 - class_)
+            text = f"{names[class_]} {found.scores[index]:.2f}"
+            if track:
+                text = f"#{track} {text}"
+            _draw_box(canvas, found.boxes_xyxy[index] * factor, text, colour, text_pixels)
+    if caption:
+        _draw_text(canvas, caption, 0, canvas.shape[0], (40, 40, 40), text_pixels)
+    return canvas
+
+
+def _draw_box(
+    canvas: NDArray[np.uint8],
+    box: NDArray[np.float32],
+    text: str,
+    colour: tuple[int, int, int],
+    text_pixels: float,
+) -> None:
+    left, top, right, bottom = (round(float(edge)) for edge in box)
+    cv2.rectangle(canvas, (left, top), (right, bottom), colour, max(1, round(text_pixels / 8)), cv2.LINE_AA)
+    _draw_text(canvas, text, left, top, colour, text_pixels)
+
+
+def _draw_text(
+    canvas: NDArray[np.uint8],
+    text: str,
+    left: int,
+    bottom: int,
+    colour: tuple[int, int, int],
+    text_pixels: float,
+) -> None:
+    """Write on a plate of `colour`, whose lower left corner is given; moved to lie inside the image."""
+    scale = text_pixels / _FONT_PIXELS
+    (width, height), baseline = cv2.getTextSize(text, _FONT, scale, 1)
+    plate_height, plate_width = height + baseline + 2, width + 6
+    left = max(0, min(left, canvas.shape[1] - plate_width))
+    bottom = min(max(bottom, plate_height), canvas.shape[0])
+    cv2.rectangle(canvas, (left, bottom - plate_height), (left + plate_width, bottom), colour, cv2.FILLED)
+    luminance = 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2]
+    ink = (0, 0, 0) if luminance > 110 else (255, 255, 255)
+    cv2.putText(canvas, text, (left + 3, bottom - baseline), _FONT, scale, ink, 1, cv2.LINE_AA)
+
+
+class VideoWriter:
+    """An H.264 video of frames of one size with the stamps of the drive. A context manager.
+
+    A frame of another size than the first is scaled to it.
+    """
+
+    _TIME_BASE = Fraction(1, 90_000)  # the usual clock of video: exact for 24, 25, 30 and 60 fps
+
+    def __init__(self, path: Path, rate_hz: float | None) -> None:
+        self._container = av.open(str(path), "w", format="mp4")
+        self._rate = Fraction(rate_hz or 25).limit_denominator(1001)
+        self._stream: av.VideoStream | None = None
+        self._first_stamp_ns = 0
+        self._last_pts = -1
+
+    def write(self, image: NDArray[np.uint8], stamp_ns: int) -> None:
+        """Append a BGR image taken at `stamp_ns`."""
+        if self._stream is None:
+            self._first_stamp_ns = stamp_ns
+            self._stream = self._open_stream(image.shape[1], image.shape[0])
+        stream = self._stream
+        size = (stream.width, stream.height)
+        if image.shape[1::-1] != size:
+            # One pixel of difference is an odd size cut to the even one that yuv420p needs.
+            if max(image.shape[1] - size[0], image.shape[0] - size[1]) > 1 or image.shape[0] < size[1]:
+                image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            image = image[: size[1], : size[0]]
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+        pts = round((stamp_ns - self._first_stamp_ns) / 1e9 / self._TIME_BASE)
+        self._last_pts = frame.pts = max(pts, self._last_pts + 1)
+        frame.time_base = self._TIME_BASE
+        self._container.mux(stream.encode(frame))
+
+    def _open_stream(self, width: int, height: int) -> av.VideoStream:
+        stream: av.VideoStream = self._container.add_stream("libx264", rate=self._rate)
+        stream.width, stream.height = width // 2 * 2, height // 2 * 2
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "21", "preset": "veryfast"}
+        stream.codec_context.time_base = self._TIME_BASE
+        return stream
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Finish the file."""
+        if self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()

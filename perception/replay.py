@@ -1,0 +1,209 @@
+"""A replay put together: sources, networks, stream and files around one pipeline, and the summary at its end."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from engines.bundle import load_bundle
+from engines.results import Thresholds
+from engines.runtime import AUTO
+from perception.errors import StreamError, UsageError
+from perception.message import NetworkInfo, Status, decode_message, to_json_dict
+from perception.network import Network, open_network
+from perception.pipeline import Pipeline, Result
+from perception.rendering import VideoWriter, draw
+from perception.stream import NullPublisher, Outbox, Publisher
+from perception.whole_file import whole_file
+from sensors.clock import ReplayClock
+from sensors.source import SensorInfo, Source, Span, open_sources
+
+SLOTS = 2  # on a CPU: one is inferred while the other is staged or decoded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRequest:
+    """What is to be replayed, through what, and where to."""
+
+    sources: Sequence[str]
+    models: Sequence[str]
+    engine: str = AUTO
+    threads: int = 1
+    rate: float | None = None  # times real time; None: as fast as possible
+    span: Span = Span()
+    loop: int = 1  # times each source is played; 0: until stopped
+    thresholds: Thresholds = Thresholds()
+    publish: str | None = None
+    wait_readers: int = 0
+    jsonl: Path | None = None
+    render: Path | None = None
+
+
+class Replay:
+    """One replay. Entering opens everything, and fails before anything is written; `run` blocks.
+
+    Its files take their names when it is left without an error.
+    """
+
+    def __init__(self, request: ReplayRequest) -> None:
+        self._request = request
+        self._opened = ExitStack()
+        self._stopping = threading.Event()
+        self._cpu_s = 0.0
+
+    def __enter__(self) -> Replay:
+        request = self._request
+        cv2.setNumThreads(1)  # the pipeline's own threads are the parallelism; a pool would fight the engine's
+        with ExitStack() as opened:
+            bundles = [load_bundle(model) for model in request.models]
+            sources: list[Source] = [
+                opened.enter_context(source)
+                for source in open_sources(request.sources, span=request.span, loop=request.loop)
+            ]
+            self.sensors: tuple[SensorInfo, ...] = tuple(sensor for s in sources for sensor in s.info.sensors)
+            self._publisher: Publisher | NullPublisher = opened.enter_context(
+                Publisher(request.publish) if request.publish else NullPublisher()
+            )
+            self.networks: list[Network] = []
+            for bundle in bundles:
+                network = open_network(
+                    bundle,
+                    engine=request.engine,
+                    slots=SLOTS,
+                    threads=request.threads,
+                    thresholds=request.thresholds,
+                )
+                opened.callback(network.engine.close)
+                self.networks.append(network)
+            self._labels = [bundle.labels for bundle in bundles]
+            self._outbox = Outbox(
+                networks=[NetworkInfo(n.bundle.name, n.bundle.sha256, n.engine.name) for n in self.networks],
+                labels=self._labels,
+                sender=self._publisher,
+            )
+            observers: list[Callable[[Result], None]] = []
+            if request.jsonl:
+                observers.append(self._json_lines(request.jsonl, opened))
+            if request.render:
+                observers.append(self._videos(request.render, opened))
+            self._pipeline = Pipeline(
+                sources, self.networks, self._outbox, ReplayClock(request.rate), SLOTS, observers
+            )
+            self.ledger = self._pipeline.ledger
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._opened.__exit__(*exc)
+
+    @property
+    def endpoint(self) -> str | None:
+        """Where readers connect; None where nothing is published."""
+        return self._publisher.endpoint
+
+    def run(self, watch: Callable[[], None] | None = None) -> None:
+        """Wait for the readers that were asked for, then replay to the end or until `stop`.
+
+        Raises what ended it early, after draining; `EdgePerceptionError` where a person can mend it.
+        """
+        if self._request.wait_readers:
+            self._publisher.wait_for_readers(self._request.wait_readers, self._stopping)
+        if self._stopping.is_set():
+            return
+        cpu_began_s = time.process_time()
+        self._pipeline.run(watch)
+        self._cpu_s = time.process_time() - cpu_began_s
+        total = self.ledger.total()
+        if total.captured and not total.published:
+            raise NothingPublishedError(
+                ", ".join(self._request.sources),
+                f"every one of {total.captured} frames failed ({self._pipeline.last_failure})",
+                "try the network with `perception engine import ... --probe` and the drive with another network",
+            )
+
+    def stop(self) -> None:
+        """Drain and end. Any thread, or a signal handler."""
+        self._stopping.set()
+        self._pipeline.stop()
+
+    def summary(self) -> dict[str, Any]:
+        """Figures of the run, as `--json` prints them. Latencies are None where nothing was published."""
+        ledger, total, wall_s = self.ledger, self.ledger.total(), self._pipeline.wall_s
+        busy_s = ledger.engine_busy_ns / 1e9
+
+        def percentiles(durations: Any) -> dict[str, float | None]:
+            return {name: _rounded(durations.ms(percent)) for name, percent in (("p50", 50), ("p99", 99))}
+
+        def one_or_all(names: list[str]) -> str | list[str]:
+            return names[0] if len(names) == 1 else names
+
+        return {
+            "captured": total.captured,
+            "published": total.published,
+            "dropped": dict(total.dropped),
+            "failed": dict(total.failed),
+            "wall_s": round(wall_s, 4),
+            "fps": round(total.published / wall_s, 3) if wall_s else 0.0,
+            "engine_fps": round(ledger.inferences / busy_s, 3) if busy_s else None,
+            "latency_ms": percentiles(ledger.latency),
+            "added_latency_ms": percentiles(ledger.added_latency),
+            "cpu_ms_per_frame": _rounded(self._cpu_s * 1e3 / total.captured) if total.captured else None,
+            "detections": ledger.detections,
+            "engine": one_or_all([network.engine.name for network in self.networks]),
+            "bundle": one_or_all([network.bundle.name for network in self.networks]),
+            "digest": self._outbox.digest(),
+            "sensors": {
+                sensor: {"captured": counts.captured, "published": counts.published}
+                for sensor, counts in self.ledger.counts().items()
+            },
+        }
+
+    # --- files ----------------------------------------------------------------------------------------
+
+    def _json_lines(self, path: Path, opened: ExitStack) -> Callable[[Result], None]:
+        draft = opened.enter_context(whole_file(path))
+        file = opened.enter_context(draft.open("w", encoding="utf-8"))
+
+        def write(result: Result) -> None:
+            file.write(json.dumps(to_json_dict(decode_message(result.payload)), ensure_ascii=False) + "\n")
+
+        return write
+
+    def _videos(self, path: Path, opened: ExitStack) -> Callable[[Result], None]:
+        """One video a camera: FILE.mp4, or FILE-SENSOR.mp4 where there are several."""
+        if path.suffix.lower() != ".mp4":
+            raise UsageError(str(path), "is no .mp4 file", "give --render a name that ends in .mp4")
+        cameras = [sensor for sensor in self.sensors if sensor.kind == "camera"]
+        videos: dict[str, VideoWriter] = {}
+        for camera in cameras:
+            own = path if len(cameras) == 1 else path.with_stem(f"{path.stem}-{camera.name}")
+            draft = opened.enter_context(whole_file(own))
+            videos[camera.name] = opened.enter_context(VideoWriter(draft, camera.rate_hz))
+
+        def write(result: Result) -> None:
+            if result.frame is None:
+                return  # the picture of a damaged packet does not exist; the video's stamps leave the gap
+            caption = f"{result.entry.sensor}  {result.entry.stamp_ns / 1e9:.2f} s  frame {result.entry.sequence}"
+            if result.status is not Status.OK:
+                image = draw(result.frame.image, [], [], f"{caption}  {result.status.name}")
+            else:
+                image = draw(result.frame.image, result.detections, self._labels, caption)
+            videos[result.entry.sensor].write(image, result.entry.stamp_ns)
+
+        return write
+
+
+class NothingPublishedError(StreamError):
+    """Every single frame failed: that is no replay."""
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,0 +1,33 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from perception.errors import UsageError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; it takes the name `path` when the block ends without an error.
+
+    The temporary name keeps the suffix, by which video writers choose their container. Raises `UsageError`
+    when the folder cannot be written to.
+    """
+    draft = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        draft.touch()
+    except OSError as error:
+        raise UsageError(
+            str(path), f"cannot be written ({error.strerror})", "choose another place; its folder has to exist"
+        ) from None
+    try:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
