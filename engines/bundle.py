@@ -7,6 +7,7 @@ out, what the classes are called. Its hash covers the first three files.
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from engines.errors import BundleError
 from engines.letterbox import Fit, Pixels
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ModuleNotFoundError:  # Python 3.10
+else:
     import tomli as tomllib
 
 SETTINGS, MODEL, LABELS, PASSPORT = "bundle.toml", "model.onnx", "labels.txt", "passport.json"
@@ -130,7 +131,9 @@ def parse_settings(text: bytes, where: str) -> BundleSettings:
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise BundleError(where, f"{key}: {first['msg'].lower()}", "mend that key, or import the network again") from None
+        raise BundleError(
+            where, f"{key}: {first['msg'].lower()}", "mend that key, or import the network again"
+        ) from None
 
 
 def parse_labels(text: bytes, where: str) -> tuple[str, ...]:

@@ -96,7 +96,9 @@ def import_network(model: Path, folder: Path, options: ImportOptions, *, replace
 def _remove(folder: Path) -> None:
     """Remove the bundle that is being replaced, and never a folder that is something else."""
     if not (folder / SETTINGS).is_file():
-        raise BundleError(str(folder), "exists and is no bundle", "choose another folder; --force replaces bundles only")
+        raise BundleError(
+            str(folder), "exists and is no bundle", "choose another folder; --force replaces bundles only"
+        )
     shutil.rmtree(folder)
 
 
@@ -112,9 +114,7 @@ def _read_model(model: Path) -> bytes:
     return content
 
 
-def _input_size(
-    image: TensorSpec, where: str, asked: tuple[int, int] | None
-) -> tuple[str, int, int]:
+def _input_size(image: TensorSpec, where: str, asked: tuple[int, int] | None) -> tuple[str, int, int]:
     """Layout, width and height of the image input."""
     layout = "NCHW" if image.shape[1] == 3 else "NHWC"
     height, width = image.shape[2:] if layout == "NCHW" else image.shape[1:3]
@@ -191,7 +191,9 @@ def _choose_labels(asked: str | None, session: ort.InferenceSession, count: int,
             labels = parse_labels(Path(asked).read_bytes(), asked)
         except OSError as error:
             raise BundleError(
-                asked, f"cannot be read ({error.strerror})", "give a file of one class name a line, or --labels coco"
+                asked,
+                f"cannot be read ({error.strerror})",
+                "give a file of one class name a line, or --labels coco",
             ) from None
     else:
         origin, labels = "its metadata", _labels_of_metadata(session.get_modelmeta().custom_metadata_map)
@@ -202,7 +204,9 @@ def _choose_labels(asked: str | None, session: ort.InferenceSession, count: int,
             raise BundleError(where, f"says nothing of its {count} classes' names", remedy)
     if len(labels) != count:
         raise BundleError(
-            origin, f"names {len(labels)} classes, and {where} has {count}", "give --labels with one line a class"
+            origin,
+            f"names {len(labels)} classes, and {where} has {count}",
+            "give --labels with one line a class",
         )
     return labels
 
@@ -225,9 +229,7 @@ def _labels_of_metadata(metadata: dict[str, str]) -> tuple[str, ...]:
     return tuple(" ".join(name.split()) for name in names)
 
 
-def _settings_text(
-    decoder: str, layout: str, width: int, height: int, pixels: Pixels, roles: Mapping[str, str]
-) -> str:
+def _settings_text(decoder: str, layout: str, width: int, height: int, pixels: Pixels, roles: Mapping[str, str]) -> str:
     """`bundle.toml`, with what each line means."""
 
     def text(value: str) -> str:  # a TOML basic string; JSON's escapes are a subset of TOML's

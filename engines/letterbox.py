@@ -71,14 +71,10 @@ class Geometry:
 
 
 @lru_cache(maxsize=64)  # a drive has one size a camera; the cache keeps the hot path free of arithmetic
-def geometry(
-    fit: Fit, source_width: int, source_height: int, input_width: int, input_height: int
-) -> Geometry:
+def geometry(fit: Fit, source_width: int, source_height: int, input_width: int, input_height: int) -> Geometry:
     """Place an image of one size in an input of another. Sizes are positive."""
     if fit is Fit.STRETCH:
-        return Geometry(
-            source_width, source_height, input_width, input_height, 0, 0, input_width, input_height
-        )
+        return Geometry(source_width, source_height, input_width, input_height, 0, 0, input_width, input_height)
     scale = min(input_width / source_width, input_height / source_height)
     width = min(input_width, max(1, round(source_width * scale)))
     height = min(input_height, max(1, round(source_height * scale)))

@@ -1,0 +1,48 @@
+"""What every family does with the boxes it has read: best first, suppression, source pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.decoders.nms import survivors
+from engines.letterbox import Geometry
+from engines.results import Detections, Thresholds
+
+# Suppression compares every pair. A sound network gives some hundred candidates at most, even on a crowded
+# frame; a broken one gives thousands: 8,400 would take most of a second and a gigabyte, 1,000 take 10 ms.
+MAX_CANDIDATES = 1000
+
+# Input pixels. No input side is longer than 8,192, so a coordinate beyond this is nonsense; clipped to it,
+# coordinates and areas stay finite in float32 whatever a network puts out.
+MAX_COORDINATE = 100_000.0
+
+
+def to_detections(
+    boxes_xyxy: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    classes: NDArray[np.intp],
+    geometry: Geometry,
+    thresholds: Thresholds,
+) -> Detections:
+    """Detections from candidates that are above their thresholds already, in any order.
+
+    `boxes_xyxy` (N, 4) in pixels of the network's input, within `MAX_COORDINATE`. Equal scores keep the
+    order in which they come. Boxes with nothing of them inside the source image are dropped.
+    """
+    scores = np.minimum(scores, 1)  # a quantised sigmoid may end a step above 1
+    order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+    boxes_xyxy, scores, kinds = boxes_xyxy[order], scores[order], classes[order].astype(np.int32)
+    kept = survivors(boxes_xyxy, kinds, thresholds.nms_iou)
+    boxes_xyxy, scores, kinds = geometry.to_source(boxes_xyxy[kept]), scores[kept], kinds[kept]
+    has_area = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
+    kept = np.flatnonzero(has_area)[: thresholds.max_detections]
+    return Detections(boxes_xyxy[kept], scores[kept], kinds[kept])
+
+
+def corners(centres: NDArray[np.float32], sizes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Boxes (N, 4) left, top, right, bottom from centres (N, 2) and sizes (N, 2), within `MAX_COORDINATE`."""
+    centres = np.clip(centres, -MAX_COORDINATE, MAX_COORDINATE)
+    halves = np.clip(sizes, 0, MAX_COORDINATE) / 2
+    boxes = np.concatenate([centres - halves, centres + halves], axis=1)
+    return np.clip(boxes, -MAX_COORDINATE, MAX_COORDINATE, out=boxes)

@@ -1,0 +1,367 @@
+"""The Decoder contract, held against every entry of `DECODERS`.
+
+A family joins by its line in `decoder_families.FAMILIES`. Each promise is a `check_...` that takes a
+decoder class; all are run over all families, and over decoders that break them, which they have to catch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from decoder_families import CLASSES, FAMILIES, HEIGHT, WIDTH, Family, Wanted
+
+from engines.decoders import DECODERS, Decoder, MisfitError, NonFiniteOutputError
+from engines.letterbox import Fit, Geometry, geometry
+from engines.results import Detections, Thresholds
+
+# Apart from each other, of three sizes (and so strides), best first.
+APART = [
+    Wanted((20, 30, 34, 40), 0.9, 0),
+    Wanted((50, 20, 90, 60), 0.8, 6),
+    Wanted((96, 12, 158, 84), 0.7, 3),
+    Wanted((4, 62, 22, 74), 0.6, 0),
+]
+WHOLE_INPUT = geometry(Fit.STRETCH, WIDTH, HEIGHT, WIDTH, HEIGHT)  # source pixels are input pixels
+ALL = Thresholds(score=0.3, nms_iou=None)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A decoder class under test, and how its family's networks speak."""
+
+    decoder: type[Decoder]
+    family: Family
+
+    def make(self) -> Decoder:
+        return self.decoder(self.family.shapes, WIDTH, HEIGHT)
+
+    def decode(self, boxes: list[Wanted], thresholds: Thresholds = ALL, place: Geometry = WHOLE_INPUT) -> Detections:
+        return self.make().decode(self.family.encode(boxes), place, thresholds)
+
+
+def assert_found(detections: Detections, expected: list[Wanted], place: Geometry = WHOLE_INPUT) -> None:
+    """The boxes, in this order; `expected` is in input pixels and inside the image."""
+    assert detections.classes.tolist() == [box.kind for box in expected]
+    np.testing.assert_allclose(detections.scores, [box.score for box in expected], atol=1e-5)
+    in_input = np.array([box.box for box in expected]).reshape(-1, 2, 2)  # two corners of x, y
+    to_source = place.source_width / place.width, place.source_height / place.height
+    corners = ((in_input - (place.left, place.top)) * to_source).reshape(-1, 4)
+    np.testing.assert_allclose(detections.boxes_xyxy, corners, atol=0.01)
+
+
+def check_known_boxes_are_found(subject: Subject) -> None:
+    assert_found(subject.decode(APART), APART)
+
+
+def check_boxes_are_in_source_pixels_under_every_fit(subject: Subject) -> None:
+    for fit in Fit:
+        for source in ((1000, 800), (1000, 400)):  # centred, these are padded beside, and above and below
+            place = geometry(fit, *source, WIDTH, HEIGHT)
+            shift = (place.left, place.top) * 2
+            shifted = [
+                replace(box, box=tuple(np.add(box.box, shift).tolist()))
+                for box in APART
+                if box.box[2] <= place.width and box.box[3] <= place.height
+            ]
+            assert len(shifted) >= 2
+            assert_found(subject.decode(shifted, place=place), shifted, place)
+
+
+def check_arrays_have_their_types_and_shapes(subject: Subject) -> None:
+    for boxes in (APART, []):
+        found = subject.decode(boxes)
+        arrays = found.boxes_xyxy, found.scores, found.classes, found.track_ids
+        assert [array.dtype for array in arrays] == [np.float32, np.float32, np.int32, np.int64]
+        count = len(boxes)
+        assert [array.shape for array in arrays] == [(count, 4), (count,), (count,), (count,)]
+        assert not found.track_ids.any()
+
+
+def check_nothing_is_found_in_nothing(subject: Subject) -> None:
+    assert len(subject.decode([])) == 0
+
+
+def check_best_score_comes_first(subject: Subject) -> None:
+    assert_found(subject.decode(APART[::-1]), APART)
+
+
+def check_equal_scores_keep_the_order_of_the_grids(subject: Subject) -> None:
+    boxes = [Wanted((x, y, x + 12, y + 12), 0.5, 1) for y in (2, 34, 66) for x in range(2, 146, 16)]
+    assert_found(subject.decode(boxes), boxes)
+
+
+def check_boxes_are_clipped_to_the_image(subject: Subject) -> None:
+    found = subject.decode([Wanted((-30, -9, 190, 99), 0.9, 0), Wanted((140, 80, 180, 110), 0.8, 0)])
+    np.testing.assert_allclose(found.boxes_xyxy, [[0, 0, 160, 96], [140, 80, 160, 96]], atol=0.01)
+    assert found.boxes_xyxy.min() >= 0
+    assert (found.boxes_xyxy.max(axis=0) <= (160, 96, 160, 96)).all()
+
+
+def check_boxes_outside_the_image_are_dropped(subject: Subject) -> None:
+    place = geometry(Fit.LETTERBOX_CENTRED, 160, 48, WIDTH, HEIGHT)  # 24 rows of padding above and below
+    inside = Wanted((60, 30, 80, 50), 0.5, 0)
+    found = subject.decode([Wanted((10, 2, 30, 20), 0.9, 0), inside], place=place)
+    assert_found(found, [inside], place)
+
+
+def check_a_dropped_box_takes_no_place(subject: Subject) -> None:
+    place = geometry(Fit.LETTERBOX_CENTRED, 160, 48, WIDTH, HEIGHT)
+    inside = Wanted((60, 30, 80, 50), 0.5, 0)
+    found = subject.decode([Wanted((10, 2, 30, 20), 0.9, 0), inside], replace(ALL, max_detections=1), place)
+    assert_found(found, [inside], place)
+
+
+def check_a_score_has_to_exceed_the_threshold(subject: Subject) -> None:
+    assert_found(subject.decode(APART, replace(ALL, score=0.65)), APART[:3])
+    at_the_limit = [Wanted((20, 30, 34, 40), 0.25, 0)]  # 0.25 and its root are exact
+    for own in ((), ((3, 0.1),)):  # without and with a class that lets lower scores through
+        assert len(subject.decode(at_the_limit, replace(ALL, score=0.25, score_by_class=own))) == 0
+
+
+def check_thresholds_may_differ_by_class(subject: Subject) -> None:
+    strict = replace(ALL, score=0.3, score_by_class=((0, 0.75), (3, 0.75)))
+    assert_found(subject.decode(APART, strict), APART[:2])
+    lenient = replace(ALL, score=0.85, score_by_class=((3, 0.1),))
+    assert_found(subject.decode(APART, lenient), [APART[0], APART[2]])
+
+
+def check_the_best_are_kept_when_there_are_too_many(subject: Subject) -> None:
+    assert_found(subject.decode(APART[::-1], replace(ALL, max_detections=2)), APART[:2])
+
+
+OVERLAPPING = [
+    Wanted((20, 18, 70, 58), 0.9, 0),
+    Wanted((23, 18, 73, 58), 0.8, 0),  # IoU with the first: 47/53
+    Wanted((20, 28, 70, 68), 0.7, 4),  # IoU with the first: 30/50, but of another class
+]
+
+
+def check_overlapping_boxes_of_a_class_are_suppressed(subject: Subject) -> None:
+    found = subject.decode(OVERLAPPING, replace(ALL, nms_iou=0.5))
+    assert_found(found, [OVERLAPPING[0], OVERLAPPING[2]])
+
+
+def check_overlap_up_to_the_limit_is_kept(subject: Subject) -> None:
+    for limit in (None, 0.9):
+        assert_found(subject.decode(OVERLAPPING, replace(ALL, nms_iou=limit)), OVERLAPPING)
+
+
+def check_decoding_is_pure(subject: Subject) -> None:
+    decoder = subject.make()
+    outputs = subject.family.encode(APART)
+    before = {role: table.copy() for role, table in outputs.items()}
+    first = decoder.decode(outputs, WHOLE_INPUT, ALL)
+    decoder.decode(subject.family.encode(OVERLAPPING), WHOLE_INPUT, replace(ALL, score=0.1))
+    again = decoder.decode(outputs, WHOLE_INPUT, ALL)
+    for role, table in outputs.items():
+        np.testing.assert_array_equal(table, before[role])
+    for one, other in (
+        (first.boxes_xyxy, again.boxes_xyxy),
+        (first.scores, again.scores),
+        (first.classes, again.classes),
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def check_results_outlive_the_engines_memory(subject: Subject) -> None:
+    outputs = subject.family.encode(APART)
+    found = subject.make().decode(outputs, WHOLE_INPUT, ALL)
+    for table in outputs.values():
+        table.fill(0.5)  # the slot's next frame
+    assert_found(found, APART)
+
+
+def check_a_value_that_is_not_finite_is_an_error(subject: Subject) -> None:
+    decoder = subject.make()
+    for role in subject.family.encode([]):
+        for bad in (np.nan, np.inf, -np.inf):
+            for position in (0, -1):
+                outputs = subject.family.encode(APART)
+                outputs[role].reshape(-1)[position] = bad
+                with pytest.raises(NonFiniteOutputError, match=f"output '{role}' holds NaN or infinity"):
+                    decoder.decode(outputs, WHOLE_INPUT, replace(ALL, score=0.99))
+
+
+def check_infinities_that_cancel_are_an_error(subject: Subject) -> None:
+    outputs = subject.family.encode([])
+    table = next(iter(outputs.values())).reshape(-1)
+    table[:2] = np.inf, -np.inf
+    with pytest.raises(NonFiniteOutputError):
+        subject.make().decode(outputs, WHOLE_INPUT, ALL)
+
+
+def check_absurd_values_give_boxes_inside_the_image_and_no_warning(subject: Subject) -> None:
+    largest = np.finfo(np.float32).max
+    random = np.random.default_rng(3)
+    for size in (largest, 1e30, 100, 1):
+        outputs = {
+            role: (random.choice([-1, 1], table.shape) * random.random(table.shape) * size).astype(np.float32)
+            for role, table in subject.family.encode([]).items()
+        }
+        found = subject.make().decode(outputs, WHOLE_INPUT, replace(ALL, nms_iou=0.5))
+        assert ((found.scores >= 0) & (found.scores <= 1)).all()
+        assert np.isfinite(found.boxes_xyxy).all()
+        assert (found.boxes_xyxy >= 0).all()
+        assert (found.boxes_xyxy <= (160, 96, 160, 96)).all()
+        assert (found.boxes_xyxy[:, 2:] > found.boxes_xyxy[:, :2]).all()
+
+
+def check_half_precision_outputs_are_decoded(subject: Subject) -> None:
+    outputs = {role: table.astype(np.float16) for role, table in subject.family.encode(APART).items()}
+    found = subject.make().decode(outputs, WHOLE_INPUT, ALL)
+    assert found.classes.tolist() == [box.kind for box in APART]
+    assert [found.boxes_xyxy.dtype, found.scores.dtype] == [np.float32, np.float32]
+    np.testing.assert_allclose(found.boxes_xyxy, [box.box for box in APART], atol=0.2)
+
+
+def check_its_own_network_is_recognised(subject: Subject) -> None:
+    family = subject.family
+    roles = subject.decoder.match(family.outputs, WIDTH, HEIGHT)
+    assert {role: family.outputs[output] for role, output in roles.items()} == family.shapes
+    assert subject.make().class_count == CLASSES
+
+
+def check_a_batch_axis_of_one_makes_no_difference(subject: Subject) -> None:
+    bare = {role: shape[-2:] for role, shape in subject.family.shapes.items()}
+    batched = {role: (1, *shape) for role, shape in bare.items()}
+    for shapes in (bare, batched):
+        decoder = subject.decoder(shapes, WIDTH, HEIGHT)
+        assert_found(decoder.decode(subject.family.encode(APART), WHOLE_INPUT, ALL), APART)
+
+
+def check_networks_of_other_families_are_refused(subject: Subject) -> None:
+    for family in FAMILIES.values():
+        if family is not subject.family:
+            with pytest.raises(MisfitError, match=r"expected .*; found "):
+                subject.decoder.match(family.outputs, WIDTH, HEIGHT)
+
+
+def check_other_input_sizes_are_refused(subject: Subject) -> None:
+    for size in ((WIDTH, HEIGHT + 32), (WIDTH - 32, HEIGHT), (2 * WIDTH, 2 * HEIGHT)):
+        with pytest.raises(MisfitError, match=r"expected .*; found "):
+            subject.decoder.match(subject.family.outputs, *size)
+
+
+def check_open_sizes_are_refused(subject: Subject) -> None:
+    for open_size in (-1, 0, None, "batch"):
+        shapes: Any = {name: (open_size, *shape[1:]) for name, shape in subject.family.outputs.items()}
+        with pytest.raises(MisfitError, match=r"expected .*fixed sizes; found "):
+            subject.decoder.match(shapes, WIDTH, HEIGHT)
+
+
+CHECKS = {name.removeprefix("check_"): check for name, check in list(globals().items()) if "check_" in name}
+
+
+def test_every_decoder_has_a_family_here() -> None:
+    assert set(FAMILIES) == set(DECODERS)
+    assert all(name == decoder.name for name, decoder in DECODERS.items())
+
+
+@pytest.mark.parametrize("promise", CHECKS)
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoder_keeps_its_promises(name: str, promise: str) -> None:
+    CHECKS[promise](Subject(DECODERS[name], FAMILIES[name]))
+
+
+# Decoders that are right but for one mistake. `Right` stands for any family.
+Right: Any = DECODERS["yolov8"]
+Arguments = tuple[Any, Geometry, Thresholds]
+
+
+def mistaken(
+    before: Callable[[Any, Geometry, Thresholds], Arguments] = lambda *arguments: arguments,
+    after: Callable[[Detections], Detections] = lambda found: found,
+) -> type[Decoder]:
+    """A decoder that gets its arguments wrong, or spoils its result."""
+
+    class Mistaken(Right):  # type: ignore[misc]
+        def decode(self, outputs: Any, geometry: Geometry, thresholds: Thresholds) -> Detections:
+            return after(super().decode(*before(outputs, geometry, thresholds)))
+
+    return Mistaken
+
+
+def writes_its_input(outputs: Any, place: Geometry, thresholds: Thresholds) -> Arguments:
+    outputs["predictions"][0] += 1
+    return outputs, place, thresholds
+
+
+def reversed_order(found: Detections) -> Detections:
+    return Detections(found.boxes_xyxy[::-1], found.scores[::-1], found.classes[::-1])
+
+
+class Remembers(Right):  # type: ignore[misc]
+    """Gives what it saw on the frame before."""
+
+    last: Detections | None = None
+
+    def decode(self, outputs: Any, geometry: Geometry, thresholds: Thresholds) -> Detections:
+        found: Detections = super().decode(outputs, geometry, thresholds)
+        self.last, before = found, self.last
+        return before or found
+
+
+class KeepsTheEnginesMemory(Right):  # type: ignore[misc]
+    """Gives scores that are a view into the outputs."""
+
+    def decode(self, outputs: Any, geometry: Geometry, thresholds: Thresholds) -> Detections:
+        found: Detections = super().decode(outputs, geometry, thresholds)
+        view = outputs["predictions"].reshape(-1)[: len(found)]
+        view[:] = found.scores
+        return replace(found, scores=view)
+
+
+class TakesAnyNetwork(Right):  # type: ignore[misc]
+    """Never refuses."""
+
+    @classmethod
+    def match(cls, shapes: Any, *_: object) -> dict[str, str]:
+        return {"predictions": next(iter(shapes))}
+
+
+MISTAKES: list[tuple[str, type[Decoder]]] = [
+    ("known_boxes_are_found", mistaken(after=lambda f: replace(f, classes=f.classes + np.int32(1)))),
+    ("boxes_are_in_source_pixels_under_every_fit", mistaken(lambda o, g, t: (o, replace(g, top=0), t))),
+    ("boxes_are_in_source_pixels_under_every_fit", mistaken(lambda o, g, t: (o, replace(g, left=0), t))),
+    (
+        "arrays_have_their_types_and_shapes",
+        mistaken(after=lambda f: replace(f, classes=f.classes.astype(np.int64))),  # type: ignore[arg-type]
+    ),
+    ("best_score_comes_first", mistaken(after=reversed_order)),
+    ("equal_scores_keep_the_order_of_the_grids", mistaken(after=reversed_order)),
+    (
+        "boxes_are_clipped_to_the_image",
+        mistaken(after=lambda f: replace(f, boxes_xyxy=f.boxes_xyxy + np.float32(1e-3))),
+    ),
+    ("thresholds_may_differ_by_class", mistaken(lambda o, g, t: (o, g, replace(t, score_by_class=())))),
+    (
+        "the_best_are_kept_when_there_are_too_many",
+        mistaken(lambda o, g, t: (o, g, replace(t, max_detections=300))),
+    ),
+    (
+        "overlapping_boxes_of_a_class_are_suppressed",
+        mistaken(lambda o, g, t: (o, g, replace(t, nms_iou=None))),
+    ),
+    ("overlap_up_to_the_limit_is_kept", mistaken(lambda o, g, t: (o, g, replace(t, nms_iou=0.5)))),
+    ("decoding_is_pure", mistaken(writes_its_input)),
+    ("decoding_is_pure", Remembers),
+    ("results_outlive_the_engines_memory", KeepsTheEnginesMemory),
+    (
+        "a_value_that_is_not_finite_is_an_error",
+        mistaken(lambda o, g, t: ({role: np.nan_to_num(table) for role, table in o.items()}, g, t)),
+    ),
+    ("networks_of_other_families_are_refused", TakesAnyNetwork),
+    ("other_input_sizes_are_refused", TakesAnyNetwork),
+    ("open_sizes_are_refused", TakesAnyNetwork),
+]
+
+
+@pytest.mark.parametrize(("promise", "bad"), MISTAKES)
+def test_a_broken_promise_is_caught(promise: str, bad: type[Decoder]) -> None:
+    CHECKS[promise](Subject(Right, FAMILIES["yolov8"]))
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        CHECKS[promise](Subject(bad, FAMILIES["yolov8"]))
