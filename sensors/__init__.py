@@ -11,6 +11,6 @@ for _sibling in ("engines", "perception"):
     _spec = find_spec(_sibling)
     if _spec is None or dirname(dirname(_spec.origin or "")) != dirname(dirname(__file__)):  # noqa: PTH120
         raise ImportError(
-            f"the package {_sibling!r} found on the import path is not edge-perception's: another distribution "
-            "shadows it; install edge-perception in a virtual environment of its own"
+            f"the package {_sibling!r} found on the import path is not edge-perception's: another "
+            "distribution shadows it; install edge-perception in a virtual environment of its own"
         )

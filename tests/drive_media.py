@@ -1,0 +1,74 @@
+"""Small recordings for tests, made on the spot: an H.264 file with B-frames, a folder of images, damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH, HEIGHT, RATE = 64, 48, 10
+PICTURES = 24  # of a video made here
+KEY_FRAME_EVERY = 8
+IMAGES = 12  # of a folder made here
+
+
+def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
+    """A BGR image that no other number gives: noise, and a bright bar that moves."""
+    image = np.random.default_rng(number // 4).integers(0, 120, (height, width, 3), dtype=np.uint8)
+    image[:, (5 * number) % width] = 255
+    return image
+
+
+def write_video(path: Path, pictures: int = PICTURES, codec: str = "libx264") -> Path:
+    """Write a video with reordered pictures and its index in front; the suffix names the container."""
+    options = {"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else {}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.gop_size = KEY_FRAME_EVERY
+        if codec == "libx264":
+            stream.options = {"bf": "2", "b-adapt": "0", "threads": "1", "sc_threshold": "0"}
+        for number in range(pictures):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="bgr24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_sound(path: Path) -> Path:
+    """Write a file with a second of silence and no video."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def packets(path: Path) -> list[tuple[int, int, int]]:
+    """Position, size and presentation time in the time base, of each video packet in coding order."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return [(packet.pos, packet.size, packet.pts) for packet in container.demux(stream) if packet.size]
+
+
+def damage_packet(path: Path, number: int) -> float:
+    """Overwrite the packet with this number in coding order; give its presentation time in seconds."""
+    position, size, ticks = packets(path)[number]
+    data = bytearray(path.read_bytes())
+    data[position : position + size] = b"\xff" * size
+    path.write_bytes(data)
+    with av.open(str(path)) as container:
+        return float(ticks * container.streams.video[0].time_base)
+
+
+def write_images(folder: Path, images: int = IMAGES, suffix: str = ".png") -> Path:
+    """Write a folder of numbered images without leading zeros."""
+    folder.mkdir()
+    for number in range(images):
+        assert cv2.imwrite(str(folder / f"frame{number}{suffix}"), picture(number))
+    return folder
