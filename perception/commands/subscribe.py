@@ -16,9 +16,7 @@ HINT_AFTER_S = 3.0  # of silence at the start, when a person begins to wonder
 
 
 def subscribe(  # noqa: PLR0917  # typer calls it by name
-    endpoint: Annotated[
-        str, typer.Argument(help="The publisher's address, for example tcp://127.0.0.1:5555")
-    ],
+    endpoint: Annotated[str, typer.Argument(help="The publisher's address, for example tcp://127.0.0.1:5555")],
     topic: Annotated[
         str, typer.Option(help="Only topics that begin like this, for example detections/front/")
     ] = "detections/",
@@ -55,10 +53,9 @@ def subscribe(  # noqa: PLR0917  # typer calls it by name
         except KeyboardInterrupt:
             interrupted = True
         except BrokenPipeError:  # `| head` has seen enough
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # or Python complains once more at exit
-            return
+            pipe_closed = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())  # or Python complains once more at exit
         finally:
             signal.signal(signal.SIGTERM, before)
             if not pipe_closed:

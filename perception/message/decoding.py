@@ -1,0 +1,86 @@
+"""From bytes to a `FrameMessage`. They come from a socket or a file: nothing is taken for granted."""
+
+from __future__ import annotations
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from engines.results import Detections
+from perception.errors import StreamError
+from perception.message import perception_pb2 as pb
+from perception.message.frame_message import FrameMessage, LedgerStamps, NetworkInfo, Status
+
+_KNOWN_STATUSES = {int(status) for status in Status}
+
+
+class MalformedMessageError(StreamError):
+    """Bytes that are no message of ours."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__("message", what, "check that an edge-perception publisher made it")
+
+
+def decode_message(payload: bytes) -> FrameMessage:
+    """Read one message; raises `MalformedMessageError` on bytes that are none of ours, and nothing else.
+
+    A newer publisher's message is read as far as this reader knows it: unknown fields are passed over, an
+    unknown status is `Status.UNKNOWN` with its number in the reason.
+    """
+    try:
+        message = pb.FrameResult.FromString(payload)
+    except DecodeError as error:
+        raise MalformedMessageError(f"{len(payload)} bytes that are no FrameResult ({error})") from error
+    for name in ("schema_version", "session", "sensor", "status"):
+        if not getattr(message, name):
+            raise MalformedMessageError(f"has no {name}, which every message has")
+    status, reason = int(message.status), message.status_reason
+    if status not in _KNOWN_STATUSES:
+        status, reason = Status.UNKNOWN, f"status {status}, which this reader does not know {reason}".rstrip()
+    network_indexes = tuple(box.network for box in message.detections)
+    # A publisher with one network may leave its description out, but not point past those that it gave.
+    if network_indexes and max(network_indexes) >= max(1, len(message.networks)):
+        raise MalformedMessageError(f"a box is of network {max(network_indexes)} of {len(message.networks)}")
+    return FrameMessage(
+        schema_version=message.schema_version,
+        session=message.session,
+        sequence=message.sequence,
+        sensor=message.sensor,
+        frame_sequence=message.frame_sequence,
+        stamp_ns=message.stamp_ns,
+        image_width=message.image_width,
+        image_height=message.image_height,
+        status=Status(status),
+        status_reason=reason,
+        networks=tuple(NetworkInfo(n.name, n.bundle_sha256, n.engine) for n in message.networks),
+        detections=_detections(message),
+        class_names=tuple(box.class_name for box in message.detections),
+        network_indexes=network_indexes,
+        ledger=_ledger(message.ledger),
+    )
+
+
+def _detections(message: pb.FrameResult) -> Detections:
+    boxes = message.detections
+    if not boxes:
+        return Detections.empty()
+    try:
+        return Detections(
+            np.array([(box.left, box.top, box.right, box.bottom) for box in boxes], np.float32),
+            np.array([box.score for box in boxes], np.float32),
+            np.array([box.class_index for box in boxes], np.int32),
+            np.array([box.track_id for box in boxes], np.int64),
+        )
+    except OverflowError as error:  # unsigned on the wire, signed in arrays: a publisher of ours never gets there
+        raise MalformedMessageError(f"a class index or track id is out of range ({error})") from error
+
+
+def _ledger(stamps: pb.Ledger) -> LedgerStamps:
+    return LedgerStamps(
+        arrival_ns=stamps.arrival_ns,
+        decoded_ns=stamps.decoded_ns,
+        staged_ns=stamps.staged_ns,
+        submitted_ns=stamps.submitted_ns,
+        inferred_ns=stamps.inferred_ns,
+        postprocessed_ns=stamps.postprocessed_ns,
+        published_ns=stamps.published_ns,
+    )

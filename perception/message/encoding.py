@@ -1,0 +1,103 @@
+"""From results to bytes, in two parts that are serialised apart and laid end to end.
+
+The *body* is a function of the input alone and is what a digest sums up; the *tail* holds the session and the
+ledger, which differ at every run. Protobuf defines that serialised messages of one type, concatenated, parse
+as their merge ("Last One Wins" and "Merging" in its encoding guide), so `body + tail` is one message
+and nothing is serialised twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from engines.results import Detections
+from perception.message import perception_pb2 as pb
+from perception.message.frame_message import SCHEMA_VERSION, NetworkInfo, Status
+
+
+def sendable(text: str) -> str:
+    """Text as protobuf can hold it: what is no Unicode (a name from a foreign file system) becomes `?`."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+class BodyEncoder:
+    """Encodes the bodies of one session, which has the same networks and labels in every message."""
+
+    def __init__(self, networks: Sequence[NetworkInfo], labels: Sequence[Sequence[str]]) -> None:
+        if len(networks) != len(labels):
+            raise ValueError(f"{len(networks)} networks, but labels of {len(labels)}")
+        self._networks = [pb.Network(name=n.name, bundle_sha256=n.bundle_sha256, engine=n.engine) for n in networks]
+        self._labels = [tuple(of_one) for of_one in labels]
+
+    def encode(
+        self,
+        *,
+        sequence: int,
+        sensor: str,
+        frame_sequence: int,
+        stamp_ns: int,
+        width: int = 0,
+        height: int = 0,
+        status: Status,
+        reason: str = "",
+        detections: Sequence[Detections] = (),
+    ) -> bytes:
+        """Serialise one body. `detections` holds one entry a network in their order, or nothing at all.
+
+        The same arguments give the same bytes. About 15 us for 20 boxes.
+        """
+        message = pb.FrameResult(
+            schema_version=SCHEMA_VERSION,
+            sequence=sequence,
+            sensor=sendable(sensor),
+            frame_sequence=frame_sequence,
+            stamp_ns=stamp_ns,
+            image_width=width,
+            image_height=height,
+            status=int(status),  # type: ignore[arg-type]  # the stub wants the generated enum; any int is one
+            status_reason=sendable(reason),
+            networks=self._networks,
+        )
+        if detections:
+            self._fill(message, detections)
+        return message.SerializeToString()
+
+    def _fill(self, message: pb.FrameResult, detections: Sequence[Detections]) -> None:
+        if len(detections) != len(self._labels):
+            raise ValueError(f"detections of {len(detections)} networks, but there are {len(self._labels)}")
+        rows = [
+            (network, *row)
+            for network, found in enumerate(detections)
+            for row in zip(
+                found.boxes_xyxy.tolist(),
+                found.scores.tolist(),
+                found.classes.tolist(),
+                found.track_ids.tolist(),
+                strict=True,
+            )
+        ]
+        if len(detections) > 1:
+            rows.sort(key=_score, reverse=True)  # stable: of equal scores the earlier network's comes first
+        add = message.detections.add
+        for network, (left, top, right, bottom), score, class_index, track_id in rows:
+            box = add()  # filled one by one: keyword arguments take a quarter longer
+            box.left = left
+            box.top = top
+            box.right = right
+            box.bottom = bottom
+            box.score = score
+            box.class_index = class_index
+            box.class_name = self._labels[network][class_index]
+            box.track_id = track_id
+            box.network = network
+
+
+def _score(row: tuple[int, list[float], float, int, int]) -> float:
+    return row[2]
+
+
+def encode_tail(session: str, ledger: Mapping[str, int] | None) -> bytes:
+    """Serialise what is appended to a body. `ledger`: wall-clock ns by the names of the message's `Ledger`;
+    None for a message that stands for no frame.
+    """
+    return pb.FrameResult(session=session, ledger=ledger).SerializeToString()

@@ -1,0 +1,60 @@
+"""A message as JSON: one object, the field names of `perception.proto`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.message.frame_message import FrameMessage
+
+
+def to_json_dict(message: FrameMessage) -> dict[str, Any]:
+    """Return what `json.dumps` prints. Stamps are JSON integers in ns; a box is [left, top, right, bottom].
+
+    `network` of a detection is an index into `networks`. A float that is no number (a network gone wrong)
+    is null, because JSON has no NaN.
+    """
+    found = message.detections
+    return {
+        "schema_version": message.schema_version,
+        "topic": message.topic,
+        "session": message.session,
+        "sequence": message.sequence,
+        "sensor": message.sensor,
+        "frame_sequence": message.frame_sequence,
+        "stamp_ns": message.stamp_ns,
+        "image_width": message.image_width,
+        "image_height": message.image_height,
+        "status": message.status.name,
+        "status_reason": message.status_reason,
+        "networks": [asdict(network) for network in message.networks],
+        "detections": [
+            {
+                "box": box,
+                "score": score,
+                "class_index": class_index,
+                "class": class_name,
+                "track_id": track_id,
+                "network": network,
+            }
+            for box, score, class_index, class_name, track_id, network in zip(
+                _shortest(found.boxes_xyxy),
+                _shortest(found.scores),
+                found.classes.tolist(),
+                message.class_names,
+                found.track_ids.tolist(),
+                message.network_indexes,
+                strict=True,
+            )
+        ],
+        "ledger": asdict(message.ledger),
+    }
+
+
+def _shortest(values: NDArray[np.float32]) -> list[Any]:
+    """Return floats with the fewest digits that name the same float32: 0.87, not 0.8700000047683716."""
+    shortest = values.astype(str).astype(np.float64)
+    return np.where(np.isfinite(shortest), shortest, None).tolist()  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,127 @@
+"""Messages onto a socket. Sending never waits: who reads too slowly loses some, and sees it in the sequence.
+
+The socket is an XPUB: a PUB that also hands out its readers' subscriptions, so that a replay can wait for
+them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+import zmq
+
+from perception.errors import UsageError
+from perception.message.frame_message import DETECTIONS_TOPIC
+from perception.stream import endpoint as endpoints
+
+# Messages that wait for one slow reader before it loses any: half a minute of four cameras at 30 frames/s. At
+# some 1.5 kB a message (20 boxes) 6 MB a reader, at 300 boxes in every frame 80 MB.
+SEND_QUEUE_MESSAGES = 4000
+# How long close() waits for what was handed over to leave. A reader that hangs must not hold up the vehicle.
+LINGER_MS = 2000
+WAKE_UP_MS = 50  # how late a stop may be noticed while waiting for readers
+# Subscriptions taken in at once; a peer that floods us with them must not keep us from publishing.
+MOST_SUBSCRIPTIONS_AT_ONCE = 100
+
+_SUBSCRIBED, _UNSUBSCRIBED = b"\x01", b"\x00"
+_DETECTIONS = DETECTIONS_TOPIC.encode()
+
+
+class Publisher:
+    """A bound endpoint. One thread at a time uses it: first who waits for readers, then who sends.
+
+    `endpoint` is the address that readers connect to, with the port that was chosen where none was given.
+    Raises `UsageError` where the endpoint is not allowed or taken.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        address = endpoints.published(endpoint)
+        self.readers = 0
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.XPUB)
+        self._socket.sndhwm = SEND_QUEUE_MESSAGES
+        self._socket.linger = LINGER_MS
+        self._socket.ipv6 = endpoints.is_ipv6(address)
+        # Hand out every subscription and its end, not only a topic's first and last: each is a reader.
+        self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            self.close()
+            if error.errno == zmq.EADDRINUSE:
+                remedy = "stop the program that has it, or choose another port (0 takes a free one)"
+                raise UsageError(endpoint, "the port is in use", remedy) from error
+            raise UsageError(endpoint, f"cannot be bound ({error.strerror})", endpoints.EXAMPLES) from error
+        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def send(self, topic: str, payload: bytes) -> None:
+        """Put one message in every reader's queue, at once; a reader whose queue is full loses it."""
+        self._take_subscriptions()  # unread, they would pile up
+        self._socket.send_multipart((topic.encode(), payload), zmq.NOBLOCK)
+
+    def wait_for_readers(self, count: int, stop: threading.Event, timeout_s: float | None = None) -> bool:
+        """Block until `count` subscriptions to detections are there (what is sent then reaches them).
+
+        False if `stop` was set or `timeout_s` has passed before. A stranger that connects and speaks no ZeroMQ
+        (a port scan) counts until it hangs up: ZeroMQ takes it for a peer of its first version, which could
+        not subscribe and got everything.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            self._take_subscriptions()
+            if self.readers >= count:
+                return True
+            if stop.is_set() or (deadline_s is not None and time.monotonic() >= deadline_s):
+                return False
+            self._socket.poll(WAKE_UP_MS)
+
+    def close(self) -> None:
+        """Stop publishing, once what was handed over has left, or after `LINGER_MS`. Harmless twice."""
+        self._socket.close()
+        self._context.term()
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take_subscriptions(self) -> None:
+        """Count who came and who went; who hangs up without a word goes when its connection ends."""
+        for _ in range(MOST_SUBSCRIPTIONS_AT_ONCE):
+            if not self._socket.poll(0):
+                return
+            what = self._socket.recv()
+            topic = what[1:]
+            # A subscription is a prefix: one of "" or "det" takes all detections too.
+            if topic.startswith(_DETECTIONS) or _DETECTIONS.startswith(topic):
+                self.readers += {_SUBSCRIBED: 1, _UNSUBSCRIBED: -1}.get(what[:1], 0)
+
+
+class NullPublisher:
+    """Publishes nothing: a replay that only counts, records or sums up."""
+
+    endpoint: str | None = None  # where readers connect: nowhere
+    readers = 0
+
+    def send(self, topic: str, payload: bytes) -> None:
+        """Take the message and let it go."""
+
+    def wait_for_readers(self, count: int, stop: threading.Event, timeout_s: float | None = None) -> bool:  # noqa: ARG002
+        """Nobody can come: whether nobody is enough."""
+        return count == 0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def __enter__(self) -> NullPublisher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is open."""

@@ -1,0 +1,180 @@
+"""`perception subscribe` as a process: what it prints, how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+
+from engines.results import Detections
+from perception.message import NetworkInfo, Status
+from perception.message.encoding import BodyEncoder, encode_tail
+from perception.stream import Outbox, Publisher
+
+WAIT_S = 20.0
+NEVER = threading.Event()
+COMMAND = [sys.executable, "-c", "from perception.commands.app import main; main()", "subscribe"]
+FOUND = Detections(
+    np.float32([[1, 2, 3, 4], [5, 6, 7, 8], [1, 1, 2, 2]]), np.float32([0.87, 0.5, 0.4]), np.int32([1, 1, 0])
+)
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with Publisher("tcp://127.0.0.1:0") as publisher:
+        yield publisher
+
+
+@pytest.fixture
+def start(publisher: Publisher) -> Iterator[Start]:
+    """Starts the command on the publisher and returns it once it reads."""
+    with ExitStack() as opened:
+
+        def started(*options: str) -> subprocess.Popen[str]:
+            process = opened.enter_context(
+                subprocess.Popen(
+                    [*COMMAND, publisher.endpoint, *options],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            opened.callback(process.kill)
+            assert publisher.wait_for_readers(1, NEVER, WAIT_S)
+            return process
+
+        yield started
+
+
+def send(publisher: Publisher, count: int, end: bool = True) -> None:
+    outbox = Outbox([NetworkInfo("road", "ab" * 32, "onnxruntime")], [("person", "car")], publisher)
+    for frame in range(count):
+        outbox.send(
+            sensor="front",
+            frame_sequence=frame,
+            stamp_ns=frame * 40_000_000,
+            width=640,
+            height=480,
+            status=Status.OK,
+            detections=[FOUND],
+            ledger={"arrival_ns": 1_000_000_000, "published_ns": 1_023_100_000},
+        )
+    outbox.send(
+        sensor="front",
+        frame_sequence=count,
+        stamp_ns=count * 40_000_000,
+        width=0,
+        height=0,
+        status=Status.DECODE_FAILED,
+        reason="packet 3: invalid data",
+    )
+    if end:
+        outbox.end("front", count + 1, 0)
+
+
+def test_one_line_a_message_and_a_summary(start: Start, publisher: Publisher) -> None:
+    process = start()
+    send(publisher, 2)
+    output, errors = process.communicate(timeout=WAIT_S)
+    assert output.splitlines() == [
+        "front  frame 0  0.000 s  3 boxes (2 car, 1 person)  latency 23.1 ms",
+        "front  frame 1  0.040 s  3 boxes (2 car, 1 person)  latency 23.1 ms",
+        "front  frame 2  0.080 s  DECODE_FAILED: packet 3: invalid data",
+    ]
+    assert errors == "received 3, lost 0, restarts 0, malformed 0\n"
+    assert process.returncode == 0
+
+
+def test_json_is_one_object_a_line(start: Start, publisher: Publisher) -> None:
+    process = start("--json", "--count", "2")
+    send(publisher, 5, end=False)
+    output, errors = process.communicate(timeout=WAIT_S)
+    messages = [json.loads(line) for line in output.splitlines()]
+    assert [m["frame_sequence"] for m in messages] == [0, 1]
+    assert messages[0]["detections"][0]["score"] == 0.87
+    assert "received 2" in errors
+    assert process.returncode == 0
+
+
+def test_a_loss_and_garbage_are_exit_code_1(start: Start, publisher: Publisher) -> None:
+    process = start()
+    encoder = BodyEncoder([], [])
+    publisher.send("detections/front/", b"\xff")
+    for sequence, status in ((0, Status.OK), (3, Status.OK), (4, Status.END_OF_STREAM)):
+        body = encoder.encode(sequence=sequence, sensor="front", frame_sequence=sequence, stamp_ns=0, status=status)
+        publisher.send("detections/front/", body + encode_tail("one", None))
+    _, errors = process.communicate(timeout=WAIT_S)
+    assert "passed over: message: 1 bytes that are no FrameResult" in errors
+    assert errors.endswith("received 2, lost 2, restarts 0, malformed 1\n")
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_ends_it_at_once_with_a_summary(
+    start: Start, publisher: Publisher, sent: signal.Signals, code: int
+) -> None:
+    process = start()
+    send(publisher, 1, end=False)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.readline()
+    process.send_signal(sent)
+    began_s = time.monotonic()
+    _, errors = process.communicate(timeout=WAIT_S)
+    assert time.monotonic() - began_s < 1
+    assert errors == "received 2, lost 0, restarts 0, malformed 0\n"
+    assert process.returncode == code
+
+
+def test_a_closed_pipe_ends_it_quietly(start: Start, publisher: Publisher) -> None:
+    process = start()
+    assert process.stdout is not None
+    assert process.stderr is not None
+    send(publisher, 1, end=False)
+    process.stdout.readline()
+    process.stdout.close()
+    while process.poll() is None:
+        send(publisher, 1, end=False)
+        time.sleep(0.01)
+    assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+def test_silence_gets_a_hint_and_then_an_end() -> None:
+    process = subprocess.run(
+        [*COMMAND, "tcp://127.0.0.1:1", "--timeout", "3.2"],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    hint, summary, error = process.stderr.splitlines()
+    assert hint.startswith("still waiting: tcp://127.0.0.1:1: nothing received for 3.0 s: no publisher is there")
+    assert summary.startswith("received 0")
+    assert error.startswith("error: tcp://127.0.0.1:1: nothing received for 3.2 s")
+    assert process.returncode == 3
+
+
+def test_a_wrong_endpoint_is_exit_code_2() -> None:
+    process = subprocess.run(
+        [*COMMAND, "tcp://0.0.0.0:5555"], capture_output=True, text=True, timeout=WAIT_S, check=False
+    )
+    assert process.stderr.startswith("error: tcp://0.0.0.0:5555: is open to the network")
+    assert process.returncode == 2
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, perception.commands.subscribe; assert not {'zmq', 'numpy', 'google.protobuf'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
