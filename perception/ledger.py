@@ -76,15 +76,11 @@ class SensorCounts:
     @property
     def balances(self) -> bool:
         """Whether the accounting identity holds."""
-        return self.captured == (
-            self.published + self.dropped.total() + self.failed.total() + self.in_flight
-        )
+        return self.captured == (self.published + self.dropped.total() + self.failed.total() + self.in_flight)
 
     def copy(self) -> SensorCounts:
         """A copy that no longer changes."""
-        return SensorCounts(
-            self.captured, self.published, Counter(self.dropped), Counter(self.failed), self.in_flight
-        )
+        return SensorCounts(self.captured, self.published, Counter(self.dropped), Counter(self.failed), self.in_flight)
 
 
 class Percentiles:

@@ -22,7 +22,12 @@ class Network:
 
 
 def open_network(
-    bundle: Bundle, *, engine: str = AUTO, slots: int = 2, threads: int = 1, thresholds: Thresholds | None = None
+    bundle: Bundle,
+    *,
+    engine: str = AUTO,
+    slots: int = 2,
+    threads: int = 1,
+    thresholds: Thresholds | None = None,
 ) -> Network:
     """Load a bundle into an engine, warm, and make its decoder. Raises `BundleError`, `EngineError`."""
     opened = open_engine(bundle, engine, slots=slots, threads=threads)

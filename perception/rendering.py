@@ -20,28 +20,32 @@ _GOLDEN_ANGLE = 0.618033988749895  # of a turn: neighbouring ids get hues far ap
 _MIN_HEIGHT = 540  # rows: smaller frames are enlarged, or their labels could not be read
 
 
-def colour_of(identity: int) -> tuple[int, int, int]:
-    """Give a colour (B, G, R) that stays with a track id (or, without one, with a class)."""
-    red, green, blue = colorsys.hsv_to_rgb((identity * _GOLDEN_ANGLE) % 1.0, 0.75, 1.0)
+def colour_of(track_id: int) -> tuple[int, int, int]:
+    """Give a colour (B, G, R) that stays with a track id; light grey for a box that belongs to no track."""
+    if track_id == 0:
+        return (210, 210, 210)
+    red, green, blue = colorsys.hsv_to_rgb((track_id * _GOLDEN_ANGLE) % 1.0, 0.75, 1.0)
     return round(blue * 255), round(green * 255), round(red * 255)
 
 
 def draw(
-    image: NDArray[np.uint8], detections: Sequence[Detections], labels: Sequence[Sequence[str]], caption: str = ""
+    image: NDArray[np.uint8],
+    detections: Sequence[Detections],
+    labels: Sequence[Sequence[str]],
+    caption: str = "",
 ) -> NDArray[np.uint8]:
     """Draw on a copy of a BGR image, enlarged by a whole factor where it is small; one `labels` a network."""
     factor = max(1, -(-_MIN_HEIGHT // image.shape[0]))
     size = (image.shape[1] * factor, image.shape[0] * factor)
-    canvas = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if factor > 1 else image.copy()
+    enlarged = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if factor > 1 else image.copy()
+    canvas = np.asarray(enlarged, np.uint8)
     text_pixels = max(11.0, canvas.shape[0] / 54)
     for found, names in zip(detections, labels, strict=True):
         for index in reversed(range(len(found))):  # the best box is drawn last, on top
             track, class_ = int(found.track_ids[index]), int(found.classes[index])
-            colour = colour_of(track or -1 - class_)
-            text = f"{names[class_]} {found.scores[index]:.2f}"
-            if track:
-                text = f"#{track} {text}"
-            _draw_box(canvas, found.boxes_xyxy[index] * factor, text, colour, text_pixels)
+            name = f"#{track} {names[class_]}" if track else names[class_]
+            text = f"{name} {found.scores[index]:.2f}"
+            _draw_box(canvas, found.boxes_xyxy[index] * factor, text, colour_of(track), text_pixels)
     if caption:
         _draw_text(canvas, caption, 0, canvas.shape[0], (40, 40, 40), text_pixels)
     return canvas
@@ -104,7 +108,7 @@ class VideoWriter:
         if image.shape[1::-1] != size:
             # One pixel of difference is an odd size cut to the even one that yuv420p needs.
             if max(image.shape[1] - size[0], image.shape[0] - size[1]) > 1 or image.shape[0] < size[1]:
-                image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+                image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
             image = image[: size[1], : size[0]]
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
         pts = round((stamp_ns - self._first_stamp_ns) / 1e9 / self._TIME_BASE)

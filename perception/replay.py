@@ -69,9 +69,11 @@ class Replay:
                 for source in open_sources(request.sources, span=request.span, loop=request.loop)
             ]
             self.sensors: tuple[SensorInfo, ...] = tuple(sensor for s in sources for sensor in s.info.sensors)
-            self._publisher: Publisher | NullPublisher = opened.enter_context(
-                Publisher(request.publish) if request.publish else NullPublisher()
-            )
+            self._publisher: Publisher | NullPublisher
+            if request.publish:
+                self._publisher = opened.enter_context(Publisher(request.publish))
+            else:
+                self._publisher = NullPublisher()
             self.networks: list[Network] = []
             for bundle in bundles:
                 network = open_network(
@@ -94,9 +96,7 @@ class Replay:
                 observers.append(self._json_lines(request.jsonl, opened))
             if request.render:
                 observers.append(self._videos(request.render, opened))
-            self._pipeline = Pipeline(
-                sources, self.networks, self._outbox, ReplayClock(request.rate), SLOTS, observers
-            )
+            self._pipeline = Pipeline(sources, self.networks, self._outbox, ReplayClock(request.rate), SLOTS, observers)
             self.ledger = self._pipeline.ledger
             self._opened = opened.pop_all()
         return self

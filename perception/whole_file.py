@@ -22,7 +22,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         draft.touch()
     except OSError as error:
         raise UsageError(
-            str(path), f"cannot be written ({error.strerror})", "choose another place; its folder has to exist"
+            str(path),
+            f"cannot be written ({error.strerror})",
+            "choose another place; its folder has to exist",
         ) from None
     try:
         yield draft

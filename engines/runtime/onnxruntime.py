@@ -54,9 +54,7 @@ def open_session(model: Path | bytes, threads: int) -> ort.InferenceSession:
             disabled_optimizers=["WeightBiasQuantization"],
         )
     except Exception as error:  # ort raises a class of its own for each status, all straight from Exception
-        raise BundleError(
-            str(where), f"does not load in ONNX Runtime ({first_line(error)})", _REMEDY
-        ) from None
+        raise BundleError(str(where), f"does not load in ONNX Runtime ({first_line(error)})", _REMEDY) from None
 
 
 def first_line(error: Exception) -> str:

@@ -43,7 +43,8 @@ def import_(
         typer.Option(metavar="ROLE=NAME", help="A decoder's role and the output that plays it; may be given again."),
     ] = None,
     probe: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="Run it on this video or folder and say what it finds.")
+        str | None,
+        typer.Option(metavar="SOURCE", help="Run it on this video or folder and say what it finds."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle of that name.")] = False,
 ) -> None:

@@ -157,7 +157,12 @@ def _progress(run: Replay, loop: int) -> Any:
 
         counts = [sensor.count for sensor in run.sensors]
         total = sum(count for count in counts if count) if all(counts) and loop else None
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[fps]:.0f} fps"), TimeRemainingColumn())
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[fps]:.0f} fps"),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("replay", total=total, fps=0.0)
 
