@@ -3,7 +3,7 @@
     reader (one a source)   read and decode -> wait until the frame is due -> enter it in the ledger -> bounded queue
     feeder                  the earliest frame of all sources -> free slot: stage into every engine's input -> submit
     inference thread        (inside a CPU engine) runs what was submitted
-    completer               wait in submit order -> decode -> track -> message -> publish -> observers -> close the ledger
+    completer               wait in submit order -> decode -> track -> publish -> observers -> close the ledger
 
 Nothing is dropped here: where a queue or the slots are full, the one before waits, back to the reader. Every item
 that was entered in the ledger is closed there, also when a thread fails or the run is stopped.
@@ -44,6 +44,7 @@ class Result:
     entry: Entry
     frame: Frame | None  # valid only during the call
     status: Status
+    reason: str  # for people, where status is not OK
     detections: Sequence[Detections]  # one a network; empty where the item failed
     payload: bytes  # the message as it was sent
 
@@ -217,7 +218,7 @@ class Pipeline:
             )
             entry.published_ns = time.monotonic_ns()
             self._last_stamps_ns[entry.sensor] = entry.stamp_ns
-            result = Result(entry, frame, status, detections, payload)
+            result = Result(entry, frame, status, reason, detections, payload)
             for observe in self._observers:
                 observe(result)
         finally:

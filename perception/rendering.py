@@ -59,7 +59,7 @@ def _draw_box(
     text_pixels: float,
 ) -> None:
     left, top, right, bottom = (round(float(edge)) for edge in box)
-    cv2.rectangle(canvas, (left, top), (right, bottom), colour, max(1, round(text_pixels / 8)), cv2.LINE_AA)
+    cv2.rectangle(canvas, (left, top), (right, bottom), colour, max(2, round(text_pixels / 8)), cv2.LINE_AA)
     _draw_text(canvas, text, left, top, colour, text_pixels)
 
 

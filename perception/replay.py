@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
+import structlog
 
 from engines.bundle import load_bundle
 from engines.results import Thresholds
@@ -91,7 +93,7 @@ class Replay:
                 labels=self._labels,
                 sender=self._publisher,
             )
-            observers: list[Callable[[Result], None]] = []
+            observers: list[Callable[[Result], None]] = [FailureLog()]
             if request.jsonl:
                 observers.append(self._json_lines(request.jsonl, opened))
             if request.render:
@@ -126,7 +128,7 @@ class Replay:
             raise NothingPublishedError(
                 ", ".join(self._request.sources),
                 f"every one of {total.captured} frames failed ({self._pipeline.last_failure})",
-                "try the network with `perception engine import ... --probe` and the drive with another network",
+                "look whether the drive plays elsewhere, and try the network with `perception engine import --probe`",
             )
 
     def stop(self) -> None:
@@ -199,6 +201,34 @@ class Replay:
             videos[result.entry.sensor].write(image, result.entry.stamp_ns)
 
         return write
+
+
+class FailureLog:
+    """Says on stderr which frames failed and why: the first few in full, all in the summary's counts."""
+
+    SHOWN = 10
+
+    def __init__(self) -> None:
+        self._log = structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors=[_plain_line])
+        self._failed = 0
+
+    def __call__(self, result: Result) -> None:
+        """Look at one result."""
+        if result.status is Status.OK:
+            return
+        self._failed += 1
+        if self._failed <= self.SHOWN:
+            self._log.warning(
+                result.status.name, sensor=result.entry.sensor, frame=result.entry.sequence, reason=result.reason
+            )
+        if self._failed == self.SHOWN:
+            self._log.warning("further failed frames are counted, and not shown")
+
+
+def _plain_line(_logger: Any, level: str, event: MutableMapping[str, Any]) -> str:
+    what = event.pop("event")
+    where = f"{event['sensor']} frame {event['frame']}: {what}: {event['reason']}" if event else what
+    return f"{level}: {where}"
 
 
 class NothingPublishedError(StreamError):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HINT_AFTER_S = 3.0  # of silence at the start, when a person begins to wonder
 
 
-def subscribe(  # noqa: PLR0917  # typer calls it by name
+def subscribe(  # typer calls it by name
     endpoint: Annotated[str, typer.Argument(help="The publisher's address, for example tcp://127.0.0.1:5555")],
     topic: Annotated[
         str, typer.Option(help="Only topics that begin like this, for example detections/front/")
