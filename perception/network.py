@@ -1,4 +1,4 @@
-"""A bundle made ready to run: its engine, its decoder and its thresholds."""
+"""A bundle made ready to run: its engine, its decoder, its thresholds, and how its objects are tracked."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from engines.decoders import build_decoder
 from engines.decoders.decoder import Decoder
 from engines.results import Thresholds
 from engines.runtime import AUTO, Engine, open_engine
+from perception.tracking import TrackerSettings, vehicle_classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Network:
     engine: Engine
     decoder: Decoder
     thresholds: Thresholds
+    tracking: TrackerSettings
 
 
 def open_network(
@@ -32,7 +34,9 @@ def open_network(
     """Load a bundle into an engine, warm, and make its decoder. Raises `BundleError`, `EngineError`."""
     opened = open_engine(bundle, engine, slots=slots, threads=threads)
     try:
-        return Network(bundle, opened, decoder_for(bundle, opened), thresholds or Thresholds())
+        decoder = decoder_for(bundle, opened)
+        tracking = TrackerSettings(vehicle_classes=vehicle_classes(bundle.labels))
+        return Network(bundle, opened, decoder, thresholds or Thresholds(), tracking)
     except BaseException:
         opened.close()
         raise

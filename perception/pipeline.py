@@ -248,7 +248,10 @@ class Pipeline:
         return detections, Status.OK, ""
 
     def _tracker(self, sensor: str, network: int) -> Tracker:
-        return self._trackers.setdefault((sensor, network), Tracker())
+        tracker = self._trackers.get((sensor, network))
+        if tracker is None:
+            tracker = self._trackers[sensor, network] = Tracker(self._networks[network].tracking)
+        return tracker
 
     # --- all threads ----------------------------------------------------------------------------------
 
