@@ -106,16 +106,31 @@ def test_json_is_one_object_a_line(start: Start, publisher: Publisher) -> None:
     assert process.returncode == 0
 
 
-def test_a_loss_and_garbage_are_exit_code_1(start: Start, publisher: Publisher) -> None:
-    process = start()
+def end_at(publisher: Publisher, sequence: int) -> None:
+    """Send one message, and the stream's end under this sequence: 1 if nothing is to be missed."""
     encoder = BodyEncoder([], [])
-    publisher.send("detections/front/", b"\xff")
-    for sequence, status in ((0, Status.OK), (3, Status.OK), (4, Status.END_OF_STREAM)):
-        body = encoder.encode(sequence=sequence, sensor="front", frame_sequence=sequence, stamp_ns=0, status=status)
+    for number, status in ((0, Status.OK), (sequence, Status.END_OF_STREAM)):
+        body = encoder.encode(sequence=number, sensor="front", frame_sequence=0, stamp_ns=0, status=status)
         publisher.send("detections/front/", body + encode_tail("one", None))
+
+
+def test_a_loss_is_exit_code_1(start: Start, publisher: Publisher) -> None:
+    process = start()
+    end_at(publisher, 3)
     _, errors = process.communicate(timeout=WAIT_S)
-    assert "passed over: message: 1 bytes that are no FrameResult" in errors
-    assert errors.endswith("received 2, lost 2, restarts 0, malformed 1\n")
+    assert errors == "received 1, lost 2, restarts 0, malformed 0\n"
+    assert process.returncode == 1
+
+
+def test_garbage_is_said_once_and_is_exit_code_1(start: Start, publisher: Publisher) -> None:
+    process = start()
+    publisher.send("detections/front/", b"\xff")
+    publisher.send("detections/front/", b"\xff")
+    end_at(publisher, 1)
+    _, errors = process.communicate(timeout=WAIT_S)
+    warning, summary = errors.splitlines()
+    assert warning.startswith("passed over: message: 1 bytes that are no FrameResult")
+    assert summary == "received 1, lost 0, restarts 0, malformed 2"
     assert process.returncode == 1
 
 
