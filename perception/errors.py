@@ -4,6 +4,7 @@ RequestError
 └── UsageError          an argument, or a combination of them, is wrong (exit code 2)
 EdgePerceptionError
 └── StreamError         the stream cannot be published or read (exit code 3)
+    └── message.MalformedMessageError   bytes that are no message of ours
 """
 
 from __future__ import annotations

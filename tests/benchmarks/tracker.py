@@ -2,8 +2,9 @@
 
     python tests/benchmarks/tracker.py
 
-Both see the same synthetic drive: N cars on a 1920 x 1080 image, at 30 frames a second, boxes with
-noise, scores from 0.3 to 0.95, some missed and a few false ones. Each frame goes to one and then to the other, so that whatever else the machine does falls on both. Our budget: p50 of 1 ms at 50 objects.
+Both see the same synthetic drive: N cars on a 1920 x 1080 image, at 30 frames a second, boxes with noise,
+scores from 0.3 to 0.95, some missed and a few false ones. Each frame goes to one and then to the other, so that
+whatever else the machine does falls on both. Our budget: p50 of 1 ms at 50 objects.
 """
 
 from __future__ import annotations

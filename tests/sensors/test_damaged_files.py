@@ -61,21 +61,22 @@ def _read_and_account(path: Path, span: Span) -> list[Item]:
     """Read a source as far as it goes; its errors are ours, and the accounting holds up to them."""
     items: list[Item] = []
     source: Source | None = None
-    is_whole = False
+    told: RequestError | SourceError | None = None
     try:
         source = open_source(str(path), span=span)
         for item in source:
             items.append(item)
-        is_whole = True
     except (RequestError, SourceError) as error:
-        assert str(path) in str(error)
-        assert error.remedy
-        assert source is None or isinstance(error, SourceError), "a request is refused on opening"
+        told = error
+    if told is not None:
+        assert str(path) in str(told)
+        assert told.remedy
+        assert source is None or isinstance(told, SourceError), "a request is refused on opening"
     assert [item.sequence for item in items] == list(range(len(items)))
     assert all(earlier.stamp_ns <= later.stamp_ns for earlier, later in pairwise(items))
     assert all(item.image.size for item in items if isinstance(item, Frame))
     assert all(item.reason for item in items if isinstance(item, Fault))
-    if is_whole and source is not None and span == Span():
+    if told is None and source is not None and span == Span():
         assert source.info.sensors[0].count in (None, len(items))
     return items
 

@@ -92,7 +92,7 @@ def test_two_equal_written_names_are_refused(video: Path) -> None:
 
 def test_none_stays_open_if_one_cannot_be_opened(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[object] = []
-    monkeypatch.setattr(VideoFile, "close", lambda source: closed.append(source))
+    monkeypatch.setattr(VideoFile, "close", lambda source: closed.append(source.info))
     with pytest.raises(SourceNotFoundError):
         open_sources([str(video), str(video) + "4"])
     assert len(closed) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -49,7 +50,7 @@ def test_a_recording_gives_what_was_measured(file: str, data: Path) -> None:
         found += isinstance(item, Fault)
     assert (len(stamps), found) == (count, faults)
     assert stamps[:2] == [0, step_ns]
-    steps = {later - earlier for earlier, later in zip(stamps, stamps[1:], strict=False)}
+    steps = {later - earlier for earlier, later in pairwise(stamps)}
     assert steps <= {step_ns - 1, step_ns, step_ns + 1}
 
 
