@@ -7,9 +7,11 @@ bundle is there and runs, or nothing is.
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -55,7 +57,7 @@ class ImportOptions:
 
 def import_network(model: Path, folder: Path, options: ImportOptions, *, replace_existing: bool = False) -> Bundle:
     """Make a bundle of an ONNX file. Raises `BundleError`; then `folder` is as it was."""
-    if folder.exists() and not replace_existing:
+    if os.path.exists(folder) and not replace_existing:  # noqa: PTH110  Path.exists raises on too long a name
         raise BundleError(str(folder), "exists already", "choose another folder, or replace it with --force")
     content = _read_model(model)
     session = open_session(model, threads=1)
@@ -75,9 +77,11 @@ def import_network(model: Path, folder: Path, options: ImportOptions, *, replace
         "outputs": [str(tensor) for tensor in signature.outputs],
         "metadata": {key: value[:500] for key, value in meta.custom_metadata_map.items()},
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    new_parents = [parent for parent in folder.parents if not os.path.exists(parent)]  # noqa: PTH110  innermost first
+    draft: Path | None = None
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         draft.chmod(0o755)  # mkdtemp makes it private; a bundle is not
         (draft / MODEL).write_bytes(content)
         (draft / LABELS).write_text("".join(f"{label}\n" for label in labels))
@@ -87,8 +91,14 @@ def import_network(model: Path, folder: Path, options: ImportOptions, *, replace
         if folder.exists():
             _remove(folder)
         draft.rename(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+    except BaseException as error:
+        if draft is not None:
+            shutil.rmtree(draft, ignore_errors=True)
+        for parent in new_parents:
+            with suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, OSError):
+            raise BundleError(str(folder), f"cannot be written ({error.strerror})", "choose another place") from None
         raise
     return load_bundle(folder)
 
@@ -220,7 +230,7 @@ def _labels_of_metadata(metadata: dict[str, str]) -> tuple[str, ...]:
     """Class names as exporters write them: `names`, a Python dict of index to name, as text."""
     try:
         names: Any = ast.literal_eval(metadata.get("names", ""))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return ()
     if isinstance(names, dict) and all(isinstance(key, int) for key in names):
         names = [names[key] for key in sorted(names)]

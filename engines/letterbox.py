@@ -122,8 +122,14 @@ class Preprocessor:
         """Place an image of this size in the input."""
         return geometry(self._pixels.fit, source_width, source_height, self._width, self._height)
 
-    def write(self, image: NDArray[np.uint8], place: Geometry, out: NDArray[np.float32]) -> None:
-        """Write `image` (H, W, 3) BGR, or (H * 3 / 2, W) NV12, into `out` (3, height, width)."""
+    def write(
+        self, image: NDArray[np.uint8], place: Geometry, out: NDArray[np.float32], *, is_padded: bool = False
+    ) -> None:
+        """Write `image` (H, W, 3) BGR, or (H * 3 / 2, W) NV12, into `out` (3, height, width).
+
+        `is_padded`: `out` still has the padding of an image at this same place. Of 16:9 in a square input that is
+        44 % of the memory, and not writing it keeps as much else in the cache.
+        """
         if image.ndim == 2:
             image = np.asarray(cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12), np.uint8)
         size = (place.height, place.width)
@@ -145,6 +151,8 @@ class Preprocessor:
             else:
                 np.multiply(plane, self._gain[channel], out=inside)
                 np.add(inside, self._bias[channel], out=inside)
+            if is_padded:
+                continue
             pad = self._pad[channel]
             target[: place.top] = pad
             target[bottom:] = pad

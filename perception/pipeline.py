@@ -15,13 +15,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Queue
 
 from engines.decoders.decoder import NonFiniteOutputError
 from engines.errors import EngineError
 from engines.results import Detections
-from perception.ledger import Entry, Fate, Ledger
+from perception.ledger import Entry, Fate, Ledger, LedgerError
 from perception.message import Status
 from perception.network import Network
 from perception.slots import Job, Slots
@@ -128,8 +129,13 @@ class Pipeline:
                 elapsed_ns = item.stamp_ns - first_stamp_ns
                 due_ns = self._clock.wait_until(elapsed_ns, self._stopping)
                 if self._stopping.is_set():
+                    _release(item)
                     break
-                entry = self.ledger.open(item)
+                try:
+                    entry = self.ledger.open(item)
+                except LedgerError:
+                    _release(item)
+                    raise
                 if self._clock.paces:
                     # The frame was decoded ahead and waited: to the rest of the way it arrives when it is due.
                     entry.arrival_ns = entry.decoded_ns = due_ns
@@ -169,7 +175,8 @@ class Pipeline:
                 staged += 1
         except BaseException as failure:
             for network in self._networks[:staged]:
-                network.engine.wait(slot)
+                with suppress(EngineError):  # its own failure is not what ends the run
+                    network.engine.wait(slot)
             item.release()
             self._fail(failure)
             return Job(entry, slot, fault=f"could not be staged: {failure}")
@@ -195,10 +202,10 @@ class Pipeline:
     def _complete(self, job: Job) -> None:
         entry, frame = job.entry, job.frame
         try:
-            detections, status, reason = self._infer(job)
-        finally:
-            self._slots.free(job.slot)  # results are copies: the next frame may be staged while this one goes on
-        try:
+            try:
+                detections, status, reason = self._infer(job)
+            finally:
+                self._slots.free(job.slot)  # results are copies: the next frame may be staged while this one goes on
             if status is Status.OK:
                 detections = [
                     self._tracker(entry.sensor, index).update(found, entry.stamp_ns)
@@ -236,6 +243,7 @@ class Pipeline:
             return [], Status.DECODE_FAILED, job.fault
         detections: list[Detections] = []
         failures: list[str] = []
+        bugs: list[Exception] = []
         for network, place in zip(self._networks, job.places, strict=True):
             try:
                 completed = network.engine.wait(job.slot)
@@ -243,6 +251,10 @@ class Pipeline:
                 job.entry.started_ns, job.entry.inferred_ns = completed.started_ns, completed.inferred_ns
             except (EngineError, NonFiniteOutputError) as failure:
                 failures.append(f"{network.bundle.name}: {failure}")
+            except Exception as bug:  # raised once every engine is done with the slot
+                bugs.append(bug)
+        if bugs:
+            raise bugs[0]
         if failures:
             return [], Status.INFERENCE_FAILED, "; ".join(failures)
         return detections, Status.OK, ""
@@ -274,3 +286,9 @@ class Pipeline:
             "published_ns": entry.published_ns,
         }
         return {name: time_ns + offset if time_ns else 0 for name, time_ns in times.items()}
+
+
+def _release(item: Item) -> None:
+    """Give back the memory of an item that goes no further."""
+    if isinstance(item, Frame):
+        item.release()

@@ -71,6 +71,7 @@ class Replay:
                 for source in open_sources(request.sources, span=request.span, loop=request.loop)
             ]
             self.sensors: tuple[SensorInfo, ...] = tuple(sensor for s in sources for sensor in s.info.sensors)
+            _check_outputs(request, sources)
             self._publisher: Publisher | NullPublisher
             if request.publish:
                 self._publisher = opened.enter_context(Publisher(request.publish))
@@ -124,6 +125,10 @@ class Replay:
         self._pipeline.run(watch)
         self._cpu_s = time.process_time() - cpu_began_s
         total = self.ledger.total()
+        if not total.captured and not self._stopping.is_set():
+            raise UsageError(
+                ", ".join(self._request.sources), "gave no frame", "check --start and --duration against the drive"
+            )
         if total.captured and not total.published:
             raise NothingPublishedError(
                 ", ".join(self._request.sources),
@@ -233,6 +238,16 @@ def _plain_line(_logger: Any, level: str, event: MutableMapping[str, Any]) -> st
 
 class NothingPublishedError(StreamError):
     """Every single frame failed: that is no replay."""
+
+
+def _check_outputs(request: ReplayRequest, sources: Sequence[Source]) -> None:
+    """Refuse to write over what is read (a recording cannot be made again), or two things to one file."""
+    read = {Path(source.info.uri).resolve() for source in sources}
+    for path in (request.jsonl, request.render):
+        if path is not None and path.resolve() in read:
+            raise UsageError(str(path), "is what is replayed, and would be overwritten", "choose another name")
+    if request.jsonl and request.render and request.jsonl.resolve() == request.render.resolve():
+        raise UsageError(str(request.render), "is given to --jsonl and to --render", "give each a name of its own")
 
 
 def _rounded(value: float | None) -> float | None:

@@ -17,8 +17,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffix, by which video writers choose their container. Raises `UsageError`
     when the folder cannot be written to.
     """
-    draft = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
+        if path.is_dir():
+            raise UsageError(str(path), "is a folder", "give the name of a file")
+        draft = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
         draft.touch()
     except OSError as error:
         raise UsageError(

@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from threading import Event
 
+# At once: a system clock takes no more than some 290 years, and a tiny rate asks for them.
+LONGEST_WAIT_S = 3600.0
+
 
 class ReplayClock:
     """Paces a replay: stamp `s` is due `s / rate` after stamp 0.
@@ -41,6 +44,6 @@ class ReplayClock:
         if self._origin_ns is None:
             self._origin_ns = now - round(elapsed_ns / self._rate)
         due_ns = self._origin_ns + round(elapsed_ns / self._rate)
-        while now < due_ns and not self._wait_s(stop, (due_ns - now) / 1e9):
+        while now < due_ns and not self._wait_s(stop, min((due_ns - now) / 1e9, LONGEST_WAIT_S)):
             now = self._now_ns()
         return self._now_ns()

@@ -103,6 +103,7 @@ class OnnxRuntimeEngine:
         planes = (3, settings.input.height, settings.input.width)
         shape = (planes[1], planes[2], 3) if self._nhwc else planes
         self._inputs = [np.zeros((1, *shape), np.float32) for _ in range(slots)]
+        self._places: list[Geometry | None] = [None] * slots  # of the image that a slot's input holds
         self._bindings: list[Any] = []
         self._completed_rows: list[tuple[dict[str, NDArray[Any]]]] = []
         for image in self._inputs:
@@ -140,7 +141,12 @@ class OnnxRuntimeEngine:
     def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
         """Write the image into the slot's input."""
         target = self._inputs[slot][row]
-        self._preprocessor.write(image, geometry, target.transpose(2, 0, 1) if self._nhwc else target)
+        is_padded = self._places[slot] == geometry
+        self._places[slot] = None  # until the image is there
+        self._preprocessor.write(
+            image, geometry, target.transpose(2, 0, 1) if self._nhwc else target, is_padded=is_padded
+        )
+        self._places[slot] = geometry
 
     def submit(self, slot: int, rows: int) -> None:
         """Hand the slot to the inference thread."""

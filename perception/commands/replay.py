@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from perception.replay import Replay
 
+SLOWEST_RATE = 1e-6  # times real time; a frame of a 25 Hz drive then takes 11 hours
 INTERRUPTED = 130  # exit code after SIGINT, as shells have it
 
 
@@ -105,7 +106,7 @@ def _rate(text: str | None, publishing: bool) -> float | None:
         rate = float(text)
     except ValueError:
         rate = 0.0
-    if not (rate > 0 and isfinite(rate)):
+    if not (rate >= SLOWEST_RATE and isfinite(rate)):
         raise UsageError(f"--rate {text}", "is no rate", "use max, 1.0 or another number above 0")
     return rate
 

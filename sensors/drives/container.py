@@ -104,8 +104,11 @@ class VideoContainer:
         if start_ns <= self.first_stamp_ns and end_ns is None:
             return self.declared_pictures
         if not self.is_timed:
-            stamps = map(self.stamp_ns, range(self.declared_pictures))
-            return sum(start_ns <= stamp and (end_ns is None or stamp < end_ns) for stamp in stamps)
+            # By bisection, because a damaged header may declare billions.
+            pictures = range(self.declared_pictures)
+            before = bisect_left(pictures, start_ns, key=self.stamp_ns)
+            until = len(pictures) if end_ns is None else bisect_left(pictures, end_ns, key=self.stamp_ns)
+            return max(0, until - before)
         if not self._can_seek:
             return None  # counting would leave nothing to read
         count = 0

@@ -52,7 +52,7 @@ def _damaged(data: bytes, changes: list[tuple[int, bytes]]) -> bytes:
 
 @pytest.fixture(autouse=True)
 def _no_hang() -> Iterator[None]:
-    faulthandler.dump_traceback_later(HANGS_AFTER_S + EXAMPLES, exit=True)
+    faulthandler.dump_traceback_later(HANGS_AFTER_S + EXAMPLES * 0.02, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 

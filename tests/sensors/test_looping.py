@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import drive_media
@@ -104,7 +105,7 @@ def test_a_truncated_drive_is_not_looped(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: drive_media.packets(path)[15][0]])
     items: list[Item] = []
     with pytest.raises(SourceError, match="15 of 24"):
-        items.extend(open_source(str(path), loop=0))
+        items.extend(islice(open_source(str(path), loop=0), 100))
 
 
 def test_a_negative_number_of_laps_is_refused() -> None:

@@ -162,6 +162,15 @@ def test_a_span_is_what_slicing_a_full_reading_gives(suffix: str, span: Span, tm
     assert VideoFile(path, "front", span).info.sensors[0].count in (None, len(expected))
 
 
+def test_an_index_that_leads_too_far_costs_no_picture(tmp_path: Path) -> None:
+    path = drive_media.write_video(tmp_path / "drive.mkv")
+    cue_of_800_ms, cue_of_288_ms = b"\xb3\x82\x03\x20", b"\xb3\x82\x01\x20"
+    data = path.read_bytes()
+    assert data.count(cue_of_800_ms) == 1
+    path.write_bytes(data.replace(cue_of_800_ms, cue_of_288_ms))
+    assert [item.stamp_ns // MS for item in _read(path, Span(300 * MS, 300 * MS))] == [300, 400, 500]
+
+
 def test_a_span_of_an_mp4_knows_its_count(video: Path) -> None:
     assert VideoFile(video, "front", Span(750 * MS, 500 * MS)).info.sensors[0].count == 5
 
@@ -193,6 +202,17 @@ def test_a_span_counts_what_a_truncated_file_lacks_from_its_beginning(video: Pat
     items, error = _read_until_it_breaks(video, Span(0, 500 * MS))
     assert error is None, "the part asked for is there"
     assert len(items) == 5
+
+
+def test_a_header_that_declares_billions_is_not_counted_one_by_one(tmp_path: Path) -> None:
+    path = drive_media.write_video(tmp_path / "drive.avi")
+    data = path.read_bytes()
+    length = data.index(b"strh") + 8 + 32  # of the stream, in its header
+    path.write_bytes(data[:length] + (2**31 - 1).to_bytes(4, "little") + data[length + 4 :])
+    source = VideoFile(path, "front", Span(500 * MS))
+    assert source.info.sensors[0].count == 2**31 - 1 - 5
+    with pytest.raises(SourceError, match="ends after 24 of 2147483647 declared frames"):
+        list(source)
 
 
 def test_a_file_that_vanishes_after_opening_breaks_the_source(video: Path) -> None:

@@ -1,0 +1,391 @@
+"""One contract for every engine. `ENGINES` brings its own cases; each promise is a function below."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_networks
+from fake_engine import FakeEngine, fail_on_white
+from numpy.typing import NDArray
+
+from engines.bundle import Bundle, load_bundle
+from engines.decoders.grids import total_cells
+from engines.errors import EngineError
+from engines.letterbox import Geometry, Preprocessor, geometry
+from engines.runtime import ENGINES, Engine, open_engine
+
+ROLE = "predictions"
+WAIT_S = 20.0  # generous, because the machine is shared; an engine that never answers fails after it
+TOLERANCE = 1e-4  # the mean of 1,024 float32 pixels, summed in another order
+
+Open = Callable[[Bundle, int], Engine]
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """What the promises run: a network, one that takes some 10 ms, one that fails on white images."""
+
+    plain: Bundle
+    slow: Bundle
+    fails: Bundle
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    folder = tmp_path_factory.mktemp("engine_bundles")
+    return Bundles(
+        plain=tiny_networks.make_bundle(folder / "plain"),
+        slow=tiny_networks.make_bundle(folder / "slow", work=320),
+        fails=tiny_networks.make_bundle(folder / "fails", on_white="fails"),
+    )
+
+
+def open_fake(bundle: Bundle, slots: int) -> Engine:
+    if bundle.name == "fails":
+        return FakeEngine(bundle, slots, judge=fail_on_white)
+    return FakeEngine(bundle, slots)
+
+
+def _by_name(name: str) -> Open:
+    return lambda bundle, slots: open_engine(bundle, name, slots=slots, threads=1)
+
+
+CASES: dict[str, Open] = {name: _by_name(name) for name in ENGINES} | {"fake": open_fake}
+
+
+# --- The promises. Each takes a way to open an engine, and bundles, and asserts.
+
+
+def gives_each_slot_the_outputs_of_its_own_image(opens: Open, bundles: Bundles) -> None:
+    with opens(bundles.plain, 3) as engine:
+        for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
+            images = [picture(seed=10 * order[0] + slot) for slot in range(3)]
+            for slot in range(3):
+                start(engine, slot, images[slot])
+            for slot in order:
+                np.testing.assert_allclose(waited(engine, slot), expected(bundles.plain, images[slot]), atol=TOLERANCE)
+
+
+def keeps_two_full_slots_apart_for_long(opens: Open, bundles: Bundles) -> None:
+    """As a pipeline runs it: one thread stages and submits, another waits, in submit order."""
+    with opens(bundles.plain, 2) as engine:
+        images = [picture(seed) for seed in range(12)]
+        answers = [expected(bundles.plain, image) for image in images]
+        free = [threading.Semaphore(1), threading.Semaphore(1)]
+        begun = [threading.Semaphore(0), threading.Semaphore(0)]
+
+        def feed() -> None:
+            for number in range(60):
+                assert free[number % 2].acquire(timeout=WAIT_S)
+                start(engine, number % 2, images[number % 12])
+                begun[number % 2].release()
+
+        with ThreadPoolExecutor(1) as pool:
+            feeding = pool.submit(feed)
+            for number in range(60):
+                assert begun[number % 2].acquire(timeout=WAIT_S)
+                np.testing.assert_allclose(waited(engine, number % 2), answers[number % 12], atol=TOLERANCE)
+                free[number % 2].release()
+            feeding.result()
+
+
+def uses_a_slot_again_and_again(opens: Open, bundles: Bundles) -> None:
+    with opens(bundles.plain, 2) as engine:
+        for number in range(100):
+            image = tiny_networks.solid(number, 2 * number, 255 - number)
+            start(engine, 1, image)
+            np.testing.assert_allclose(waited(engine, 1), expected(bundles.plain, image), atol=TOLERANCE)
+
+
+def takes_images_of_any_size(opens: Open, bundles: Bundles) -> None:
+    with opens(bundles.plain, 1) as engine:
+        for width, height in ((32, 32), (64, 20), (64, 20), (7, 90), (1, 1), (64, 20), (7, 90), (7, 90)):
+            image = picture(width, (width, height))
+            start(engine, 0, image)
+            np.testing.assert_allclose(waited(engine, 0), expected(bundles.plain, image), atol=TOLERANCE)
+
+
+def submits_at_once(opens: Open, bundles: Bundles) -> None:
+    with opens(bundles.slow, 2) as engine:
+        took_s, submitting_s = [], []
+        for _ in range(5):
+            engine.stage(0, 0, picture(0), engine.place(32, 32))
+            began_s = time.monotonic()
+            engine.submit(0, 1)
+            submitting_s.append(time.monotonic() - began_s)
+            waited(engine, 0)
+            took_s.append(time.monotonic() - began_s)
+        # Against its own inference, so that a slow machine changes nothing.
+        assert min(submitting_s) < min(took_s) / 4
+
+
+def waits_on_any_thread(opens: Open, bundles: Bundles) -> None:
+    with opens(bundles.slow, 2) as engine, ThreadPoolExecutor(1) as pool:
+        image = picture(1)
+        start(engine, 0, image)
+        waiting = pool.submit(lambda: waited(engine, 0).copy())
+        np.testing.assert_allclose(waiting.result(WAIT_S), expected(bundles.slow, image), atol=TOLERANCE)
+
+
+def keeps_outputs_until_the_slot_is_staged_again(opens: Open, bundles: Bundles) -> None:
+    with opens(bundles.plain, 2) as engine:
+        start(engine, 0, picture(1))
+        outputs = waited(engine, 0)
+        before = outputs.copy()
+        for seed in range(5):
+            start(engine, 1, picture(seed + 2))
+            waited(engine, 1)
+        np.testing.assert_array_equal(outputs, before)
+
+
+def keeps_one_memory_for_a_slots_outputs(opens: Open, bundles: Bundles) -> None:
+    with opens(bundles.plain, 2) as engine:
+        places: list[set[int]] = [set(), set()]
+        for seed in range(6):
+            for slot in (0, 1):
+                start(engine, slot, picture(seed))
+            for slot in (0, 1):
+                places[slot].add(waited(engine, slot).ctypes.data)
+        assert [len(place) for place in places] == [1, 1]
+        assert not places[0] & places[1]
+
+
+def needs_the_image_only_while_it_stages(opens: Open, bundles: Bundles) -> None:
+    with opens(bundles.slow, 2) as engine:
+        image = picture(3)
+        wanted = expected(bundles.slow, image)
+        start(engine, 0, image)
+        image.fill(255)
+        np.testing.assert_allclose(waited(engine, 0), wanted, atol=TOLERANCE)
+
+
+def fails_one_inference_and_goes_on(opens: Open, bundles: Bundles) -> None:
+    with opens(bundles.fails, 2) as engine:
+        for _ in range(2):
+            start(engine, 0, tiny_networks.solid(255))
+            start(engine, 1, picture(1))
+            with pytest.raises(EngineError, match="inference failed"):
+                waited(engine, 0)
+            np.testing.assert_allclose(waited(engine, 1), expected(bundles.fails, picture(1)), atol=TOLERANCE)
+            start(engine, 0, picture(2))
+            np.testing.assert_allclose(waited(engine, 0), expected(bundles.fails, picture(2)), atol=TOLERANCE)
+
+
+def tells_when_it_ran(opens: Open, bundles: Bundles) -> None:
+    with opens(bundles.slow, 2) as engine:
+        for slot in (0, 1):
+            before_ns = time.monotonic_ns()
+            start(engine, slot, picture(slot))
+            done = engine.wait(slot)
+            assert before_ns <= done.started_ns <= done.inferred_ns <= time.monotonic_ns()
+            assert done.inferred_ns > done.started_ns
+
+
+def places_images_as_the_bundle_says(opens: Open, bundles: Bundles) -> None:
+    fit = bundles.plain.settings.fit
+    with opens(bundles.plain, 1) as engine:
+        for width, height in ((1920, 1080), (32, 32), (5, 700), (333, 77)):
+            assert engine.place(width, height) == geometry(fit, width, height, 32, 32)
+
+
+def says_what_it_is(opens: Open, bundles: Bundles) -> None:
+    with opens(bundles.plain, 3) as engine:
+        assert engine.slots == 3
+        assert engine.max_rows >= 1
+        assert engine.name
+        assert engine.device
+
+
+def is_ready_once_open(opens: Open, bundles: Bundles) -> None:
+    """The first inference takes no longer than the others: nothing is loaded late."""
+    first_ns, later_ns = [], []
+    for _ in range(3):
+        with opens(bundles.slow, 1) as engine:
+            took_ns = []
+            for _ in range(4):
+                start(engine, 0, picture(0))
+                done = engine.wait(0)
+                took_ns.append(done.inferred_ns - done.started_ns)
+        first_ns.append(took_ns[0])
+        later_ns.extend(took_ns[1:])
+    assert min(first_ns) < 3 * np.median(later_ns)
+
+
+def finishes_what_was_submitted_when_closed(opens: Open, bundles: Bundles) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        engine = opens(bundles.slow, 2)
+        for slot in (0, 1):
+            start(engine, slot, picture(slot))
+        waiting = [pool.submit(engine.wait, slot) for slot in (0, 1)]
+        engine.close()
+        closed_ns = time.monotonic_ns()
+        assert max(wait.result(WAIT_S).inferred_ns for wait in waiting) <= closed_ns
+
+
+def closes_twice_and_leaves_no_thread(opens: Open, bundles: Bundles) -> None:
+    before = set(threading.enumerate())
+    with opens(bundles.plain, 2) as engine:
+        start(engine, 0, picture(1))
+        waited(engine, 0)
+        engine.close()
+        engine.close()
+    assert set(threading.enumerate()) <= before
+
+
+PROMISES = [
+    gives_each_slot_the_outputs_of_its_own_image,
+    keeps_two_full_slots_apart_for_long,
+    uses_a_slot_again_and_again,
+    takes_images_of_any_size,
+    submits_at_once,
+    waits_on_any_thread,
+    keeps_outputs_until_the_slot_is_staged_again,
+    keeps_one_memory_for_a_slots_outputs,
+    needs_the_image_only_while_it_stages,
+    fails_one_inference_and_goes_on,
+    tells_when_it_ran,
+    places_images_as_the_bundle_says,
+    says_what_it_is,
+    is_ready_once_open,
+    finishes_what_was_submitted_when_closed,
+    closes_twice_and_leaves_no_thread,
+]
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+@pytest.mark.parametrize("opens", CASES.values(), ids=CASES)
+def test_an_engine(promise: Callable[[Open, Bundles], None], opens: Open, bundles: Bundles) -> None:
+    promise(opens, bundles)
+
+
+# --- Engines that break a promise, and the promise that notices.
+
+
+class MixesSlots(FakeEngine):
+    """Puts every image into the first slot's input."""
+
+    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
+        super().stage(slot, row, image, geometry)
+        np.copyto(self._inputs[0], self._inputs[slot])
+
+
+class NewMemory(FakeEngine):
+    """Allocates its outputs anew for every image."""
+
+    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
+        self._kept = [*getattr(self, "_kept", []), self._outputs[slot]]
+        self._outputs[slot] = np.zeros_like(self._outputs[slot])
+        super().stage(slot, row, image, geometry)
+
+
+class ComputesInSubmit(FakeEngine):
+    def submit(self, slot: int, rows: int) -> None:
+        super().submit(slot, rows)
+        running = self._running[slot]
+        assert running is not None
+        running.result()
+
+
+class StretchesAll(FakeEngine):
+    def place(self, width: int, height: int) -> Geometry:
+        return Geometry(width, height, 32, 32, 0, 0, 32, 32)
+
+
+class ForgetsOnClose(FakeEngine):
+    def close(self) -> None:
+        for pool in self._pools:
+            pool.shutdown(wait=False)
+
+
+class LeavesItsThreads(FakeEngine):
+    def close(self) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize(
+    ("bad", "promise"),
+    [
+        (MixesSlots, gives_each_slot_the_outputs_of_its_own_image),
+        (NewMemory, keeps_one_memory_for_a_slots_outputs),
+        (ComputesInSubmit, submits_at_once),
+        (StretchesAll, places_images_as_the_bundle_says),
+        (ForgetsOnClose, finishes_what_was_submitted_when_closed),
+        (LeavesItsThreads, closes_twice_and_leaves_no_thread),
+    ],
+    ids=lambda value: value.__name__,
+)
+def test_a_bad_engine_fails_its_promise(
+    bad: type[FakeEngine], promise: Callable[[Open, Bundles], None], bundles: Bundles
+) -> None:
+    engines: list[FakeEngine] = []
+
+    def opens(bundle: Bundle, slots: int) -> Engine:
+        engines.append(bad(bundle, slots))
+        return engines[-1]
+
+    with pytest.raises(AssertionError):
+        promise(opens, bundles)
+    for engine in engines:
+        FakeEngine.close(engine)
+
+
+def test_a_network_that_lacks_an_output_is_refused_by_name(bundles: Bundles, tmp_path: Path) -> None:
+    folder = tmp_path / "renamed"
+    folder.mkdir()
+    for name in ("model.onnx", "labels.txt", "bundle.toml"):
+        (folder / name).write_bytes((bundles.plain.folder / name).read_bytes())
+    settings = (folder / "bundle.toml").read_text()
+    (folder / "bundle.toml").write_text(settings.replace('"boxes"', '"boxen"'))
+    for name in ENGINES:
+        with pytest.raises(Exception, match="has no output 'boxen'; it has boxes"):
+            open_engine(load_bundle(folder), name)
+
+
+def test_an_unknown_engine_is_a_wrong_request_that_names_the_known_ones(bundles: Bundles) -> None:
+    with pytest.raises(EngineError, match=r"--engine warp: is unknown; use auto or one of .*onnxruntime") as caught:
+        open_engine(bundles.plain, "warp")
+    assert caught.value.exit_code == 2
+
+
+# --- What the promises share.
+
+
+def picture(seed: int, size: tuple[int, int] = (32, 32)) -> NDArray[np.uint8]:
+    """Noise around a grey level of its own, channel by channel: its means say which it is."""
+    random = np.random.default_rng(seed)
+    levels = random.integers(0, 200, 3)
+    return np.asarray(random.integers(0, 40, (size[1], size[0], 3)) + levels, np.uint8)
+
+
+def expected(bundle: Bundle, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the network says of an image, without any engine."""
+    shape = bundle.settings.input
+    preprocessor = Preprocessor(bundle.settings.pixels, shape.width, shape.height)
+    tensor = np.zeros((3, shape.height, shape.width), np.float32)
+    preprocessor.write(image, preprocessor.geometry(image.shape[1], image.shape[0]), tensor)
+    return tiny_networks.answer(tensor, total_cells(shape.width, shape.height))
+
+
+def start(engine: Engine, slot: int, image: NDArray[np.uint8]) -> None:
+    engine.stage(slot, 0, image, engine.place(image.shape[1], image.shape[0]))
+    engine.submit(slot, 1)
+
+
+def waited(engine: Engine, slot: int) -> NDArray[np.float32]:
+    """The outputs of a slot."""
+    outputs: NDArray[np.float32] = engine.wait(slot).rows[0][ROLE]
+    return outputs
+
+
+@pytest.fixture(autouse=True)
+def _no_engine_thread_is_left() -> Iterator[None]:
+    yield
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith(("fake-", "inference"))]
+    assert left == []

@@ -1,0 +1,330 @@
+"""From an ONNX file to a bundle that works, or to an error and nothing on the disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import drive_media
+import numpy as np
+import onnx
+import pytest
+import tiny_networks
+from onnx import TensorProto, helper
+from tiny_networks import LABELS, OPTIONS, write_labels, write_network
+
+from engines.bundle import Bundle, load_bundle
+from engines.decoders import build_decoder
+from engines.errors import BundleError
+from engines.importing import ImportOptions, coco_labels, import_network
+from engines.letterbox import Fit
+from engines.passport import read_passport
+from engines.probe import Finding, advice, probe
+from engines.results import Detections, Thresholds
+from engines.runtime import open_engine
+from sensors.source import open_source
+
+NAMES = str(list(LABELS))
+
+
+def tree(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def found(bundle: Bundle, image: Any) -> Detections:
+    """What a bundle detects on an image, through its engine and decoder."""
+    with open_engine(bundle, slots=1) as engine:
+        place = engine.place(image.shape[1], image.shape[0])
+        engine.stage(0, 0, image, place)
+        engine.submit(0, 1)
+        outputs = engine.wait(0).rows[0]
+        shapes = {role: values.shape for role, values in outputs.items()}
+        shape = bundle.settings.input
+        decoder = build_decoder(bundle.settings.decoder, shapes, shape.width, shape.height)
+        return decoder.decode(outputs, place, Thresholds(score=0.05))
+
+
+def test_settings_come_back_as_they_were_given(tmp_path: Path) -> None:
+    model = write_network(tmp_path / "tiny.onnx")
+    options = ImportOptions(
+        decoder="yolov8",
+        labels=str(write_labels(tmp_path / "names.txt")),
+        colour="BGR",
+        scale=1 / 3,
+        mean=(1.5, 2.0, 1e-7),
+        std=(0.1, 1e20, 58.395),
+        fit=Fit.LETTERBOX_TOP_LEFT,
+        pad=3,
+    )
+    bundle = import_network(model, tmp_path / "bundle", options)
+    assert load_bundle(tmp_path / "bundle") == bundle
+    pixels = bundle.settings.pixels
+    assert (pixels.colour, pixels.scale, pixels.mean, pixels.std) == ("BGR", 1 / 3, options.mean, options.std)
+    assert (pixels.fit, pixels.pad) == (Fit.LETTERBOX_TOP_LEFT, 3)
+    assert bundle.labels == LABELS
+    assert bundle.settings.outputs == {"predictions": "boxes"}
+    assert bundle.model.read_bytes() == model.read_bytes()
+
+
+def test_what_is_not_said_is_the_familys_way(tmp_path: Path) -> None:
+    bundle = import_network(write_network(tmp_path / "tiny.onnx", names=NAMES), tmp_path / "b", ImportOptions())
+    settings = bundle.settings
+    assert (settings.decoder, settings.input.colour, settings.scale) == ("yolov8", "RGB", 1 / 255)
+    assert (settings.fit, settings.pad) == (Fit.LETTERBOX_CENTRED, 114)
+    assert (settings.input.width, settings.input.height, settings.input.layout) == (32, 32, "NCHW")
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["['blue', 'green', 'red']", "{0: 'blue', 1: 'green', 2: 'red'}", "{2: 'red', 0: ' blue', 1: 'gr\\neen'}"],
+)
+def test_class_names_are_read_from_the_metadata(tmp_path: Path, names: str) -> None:
+    model = write_network(tmp_path / "tiny.onnx", names=names)
+    labels = import_network(model, tmp_path / "b", ImportOptions()).labels
+    assert [label.replace("gr een", "green") for label in labels] == list(LABELS)
+
+
+@pytest.mark.parametrize(
+    "names", [None, "", "{0: 1, 1: 2}", "{'a': 'b'}", "{{}}", "{[]: 1}", "(" * 400, "__import__('os')"]
+)
+def test_metadata_that_names_nothing_is_said(tmp_path: Path, names: str | None) -> None:
+    model = write_network(tmp_path / "tiny.onnx", names=names)
+    with pytest.raises(BundleError, match=r"tiny\.onnx: says nothing of its 3 classes' names; give --labels FILE"):
+        import_network(model, tmp_path / "b", ImportOptions())
+
+
+def test_the_number_of_labels_has_to_be_the_networks(tmp_path: Path) -> None:
+    model = write_network(tmp_path / "tiny.onnx", names="['a', 'b']")
+    with pytest.raises(BundleError, match=r"its metadata: names 2 classes, and tiny\.onnx has 3"):
+        import_network(model, tmp_path / "b", ImportOptions())
+    with pytest.raises(BundleError, match="--labels coco: names 80 classes"):
+        import_network(model, tmp_path / "b", ImportOptions(labels="coco"))
+    with pytest.raises(BundleError, match=r"nowhere\.txt: cannot be read \(No such file"):
+        import_network(model, tmp_path / "b", ImportOptions(labels=str(tmp_path / "nowhere.txt")))
+    assert tree(tmp_path) == {"tiny.onnx"}
+
+
+def test_coco_has_its_80_names_in_order() -> None:
+    labels = coco_labels()
+    assert len(labels) == 80
+    assert (labels[0], labels[2], labels[7], labels[79]) == ("person", "car", "truck", "toothbrush")
+
+
+def test_a_second_output_needs_its_role_named(tmp_path: Path) -> None:
+    model = write_network(tmp_path / "two.onnx", second_output=True, names=NAMES)
+    with pytest.raises(BundleError, match="decoder 'yolov8' does not fit: expected 1 output"):
+        import_network(model, tmp_path / "b", OPTIONS)
+    with pytest.raises(
+        BundleError, match=r"--outputs predictions=scores: there is no such output; it has boxes \[1, 7"
+    ):
+        import_network(model, tmp_path / "b", replace(OPTIONS, outputs={"predictions": "scores"}))
+    with pytest.raises(BundleError, match="expected the one role 'predictions'; found boxes"):
+        import_network(model, tmp_path / "b", replace(OPTIONS, outputs={"boxes": "boxes"}))
+    bundle = import_network(model, tmp_path / "b", replace(OPTIONS, outputs={"predictions": "boxes"}))
+    assert bundle.settings.outputs == {"predictions": "boxes"}
+    assert len(found(bundle, tiny_networks.solid(200))) == 2
+
+
+def test_a_free_size_needs_to_be_given(tmp_path: Path) -> None:
+    model = write_network(tmp_path / "free.onnx", free_size=True, size=(64, 32), names=NAMES)
+    with pytest.raises(BundleError, match=r"has no fixed size; give one with --size WIDTHxHEIGHT"):
+        import_network(model, tmp_path / "b", OPTIONS)
+    bundle = import_network(model, tmp_path / "b", replace(OPTIONS, size=(64, 32)))
+    assert (bundle.settings.input.width, bundle.settings.input.height) == (64, 32)
+    assert len(found(bundle, tiny_networks.solid(200, size=(200, 100)))) == 2
+
+
+def test_a_fixed_size_cannot_be_given_otherwise(tmp_path: Path) -> None:
+    model = write_network(tmp_path / "tiny.onnx", names=NAMES)
+    with pytest.raises(BundleError, match="its input is fixed at 32x32; leave --size away"):
+        import_network(model, tmp_path / "b", replace(OPTIONS, size=(64, 32)))
+    import_network(model, tmp_path / "b", replace(OPTIONS, size=(32, 32)))
+
+
+def test_channels_last_give_the_boxes_of_channels_first(tmp_path: Path) -> None:
+    first = tiny_networks.make_bundle(tmp_path / "nchw", size=(64, 32))
+    last = tiny_networks.make_bundle(tmp_path / "nhwc", size=(64, 32), layout="NHWC")
+    assert last.settings.input.layout == "NHWC"
+    for number in range(4):
+        image = drive_media.picture(4 * number, 90, 70)
+        one, other = found(first, image), found(last, image)
+        assert len(one) >= 1
+        np.testing.assert_allclose(other.boxes_xyxy, one.boxes_xyxy, atol=1e-3)
+        np.testing.assert_allclose(other.scores, one.scores, atol=1e-5)
+        assert other.classes.tolist() == one.classes.tolist()
+
+
+def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
+    model = write_network(tmp_path / "tiny.onnx", names=NAMES)
+    import_network(model, tmp_path / "b", OPTIONS)
+    (tmp_path / "b" / "labels.txt").write_text("my\nown\nnames\n")
+    before = load_bundle(tmp_path / "b").sha256
+    with pytest.raises(BundleError, match="exists already; choose another folder, or replace it with --force"):
+        import_network(model, tmp_path / "b", OPTIONS)
+    assert load_bundle(tmp_path / "b").sha256 == before
+
+
+def test_force_replaces_a_bundle_and_nothing_else(tmp_path: Path) -> None:
+    model = write_network(tmp_path / "tiny.onnx", names=NAMES)
+    import_network(model, tmp_path / "b", OPTIONS)
+    (tmp_path / "b" / "labels.txt").write_text("my\nown\nnames\n")
+    assert import_network(model, tmp_path / "b", OPTIONS, replace_existing=True).labels == LABELS
+    holiday = tmp_path / "holiday"
+    holiday.mkdir()
+    (holiday / "photo.jpg").write_bytes(b"precious")
+    (tmp_path / "file").write_bytes(b"precious")
+    before = tree(tmp_path)
+    for other in (holiday, tmp_path / "file"):
+        with pytest.raises(BundleError, match="exists and is no bundle"):
+            import_network(model, other, OPTIONS, replace_existing=True)
+    assert tree(tmp_path) == before
+    assert (holiday / "photo.jpg").read_bytes() == (tmp_path / "file").read_bytes() == b"precious"
+
+
+def test_force_keeps_the_old_bundle_where_the_new_one_is_wrong(tmp_path: Path) -> None:
+    import_network(write_network(tmp_path / "tiny.onnx", names=NAMES), tmp_path / "b", OPTIONS)
+    before = load_bundle(tmp_path / "b").sha256
+    broken = write_network(tmp_path / "nan.onnx", names=NAMES, always_nan=True)
+    with pytest.raises(BundleError):
+        import_network(broken, tmp_path / "b", OPTIONS, replace_existing=True)
+    assert load_bundle(tmp_path / "b").sha256 == before
+
+
+def external_data(path: Path) -> Path:
+    """A network that keeps its weights in a file beside it."""
+    model = onnx.load(str(write_network(path, names=NAMES)))
+    onnx.save(model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=500)
+    return path
+
+
+def unknown_operator(path: Path) -> Path:
+    value = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 32, 32])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 7, 21])
+    graph = helper.make_graph([helper.make_node("Perceive", ["image"], ["out"])], "g", [value], [out])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return path
+
+
+def written(content: bytes) -> Callable[[Path], Path]:
+    def write(path: Path) -> Path:
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def network(**arguments: Any) -> Callable[[Path], Path]:
+    return lambda path: write_network(path, names=NAMES, **arguments)
+
+
+def folder_instead(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+WRONG = {
+    "missing": (lambda path: path, "there is no such file"),
+    "folder": (folder_instead, "cannot be read"),
+    "empty": (written(b""), "is empty"),
+    "garbage": (written(b"\x00garbage" * 50), "does not load in ONNX Runtime"),
+    "text": (written(b"hello, I am a network\n"), "does not load in ONNX Runtime"),
+    "half a file": (lambda path: written(network()(path).read_bytes()[:400])(path), "does not load in ONNX Runtime"),
+    "unknown operator": (unknown_operator, "does not load in ONNX Runtime"),
+    "newer opset": (network(opset=999), "does not load in ONNX Runtime"),
+    "NaN": (network(always_nan=True), "holds NaN or infinity on a plain grey image"),
+    "two inputs": (network(inputs=2), "has 2 inputs"),
+    "bytes in": (network(input_type=TensorProto.DOUBLE), "does not load|which is no single float32 image"),
+    "external data": (external_data, r"does not load in ONNX Runtime .*weights\.bin"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), WRONG.values(), ids=WRONG)
+def test_what_is_no_network_of_ours_leaves_nothing_behind(
+    tmp_path: Path, make: Callable[[Path], Path], message: str
+) -> None:
+    model = make(tmp_path / "network.onnx")
+    before = tree(tmp_path)
+    with pytest.raises(BundleError, match=message) as caught:
+        import_network(model, tmp_path / "new" / "deep" / "bundle", OPTIONS)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+    assert tree(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_in_one_line(tmp_path: Path) -> None:
+    model = write_network(tmp_path / "tiny.onnx", names=NAMES)
+    for folder in (tmp_path / "tiny.onnx" / "bundle", tmp_path / ("x" * 300), tmp_path / "new" / ("x" * 300) / "b"):
+        with pytest.raises(BundleError, match=r"cannot be written \("):
+            import_network(model, folder, OPTIONS)
+    assert tree(tmp_path) == {"tiny.onnx"}
+
+
+def test_an_unknown_decoder_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    model = write_network(tmp_path / "tiny.onnx", names=NAMES)
+    with pytest.raises(BundleError, match=r'decoder "yolov9" is unknown \(did you mean "yolov8"\?\)'):
+        import_network(model, tmp_path / "b", replace(OPTIONS, decoder="yolov9"))
+    with pytest.raises(BundleError, match=r"decoder 'nanodet' does not fit: .*; use --decoder yolov8"):
+        import_network(model, tmp_path / "b", replace(OPTIONS, decoder="nanodet"))
+    assert tree(tmp_path) == {"tiny.onnx"}
+
+
+def test_the_passport_says_what_it_was_made_of(tmp_path: Path) -> None:
+    import hashlib
+
+    model = write_network(tmp_path / "tiny.onnx", names=NAMES)
+    import_network(model, tmp_path / "b", OPTIONS)
+    imported = read_passport(tmp_path / "b")["imported"]
+    assert imported["from"] == "tiny.onnx"
+    assert imported["onnx_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert imported["decoder"] == "yolov8"
+    assert imported["metadata"] == {"names": NAMES}
+    assert imported["by"].startswith("edge-perception ")
+    assert json.loads((tmp_path / "b" / "passport.json").read_text())["passport_version"] == 1
+
+
+def test_a_bundle_may_be_read_by_everyone(tmp_path: Path) -> None:
+    bundle = tiny_networks.make_bundle(tmp_path / "b")
+    assert bundle.folder.stat().st_mode & 0o777 == 0o755
+    assert tree(bundle.folder) == {"bundle.toml", "model.onnx", "labels.txt", "passport.json"}
+
+
+def test_the_probe_finds_more_where_the_scale_was_forgotten(tmp_path: Path) -> None:
+    """Imported with pixels of 0..255 / 255**2: next to nothing is seen, and 1/255 would be right."""
+    model = write_network(tmp_path / "tiny.onnx", names=NAMES)
+    drive = drive_media.write_images(tmp_path / "drive")
+    right = import_network(model, tmp_path / "right", OPTIONS)
+    with open_source(str(drive)) as source:
+        findings = probe(right, source)
+    assert [finding.how for finding in findings] == ["as imported", "--colour RGB", "--scale 1"]
+    assert findings[0].boxes >= 1
+    assert set(findings[0].classes) <= set(LABELS)
+
+
+def finding(how: str, boxes: int, mean_score: float = 0.5) -> Finding:
+    return Finding(how, boxes, mean_score, {})
+
+
+@pytest.mark.parametrize(
+    ("imported", "other", "says"),
+    [
+        (finding("as imported", 30), finding("--colour RGB", 45), None),
+        (finding("as imported", 10), finding("--scale 1", 45), "with --scale 1 it finds 45 boxes instead of 10"),
+        (finding("as imported", 0), finding("--scale 1", 2), "it finds nothing"),
+        (finding("as imported", 0), finding("--scale 1", 3), "with --scale 1 it finds 3 boxes instead of 0"),
+        (finding("as imported", 40, 0.9), finding("--scale 1", 70, 0.35), None),
+    ],
+)
+def test_advice_is_given_for_a_large_gain_only(imported: Finding, other: Finding, says: str | None) -> None:
+    hint = advice([imported, other])
+    assert hint is None if says is None else hint is not None and hint.startswith(says)
+
+
+def test_a_probe_without_a_frame_is_refused(tmp_path: Path) -> None:
+    bundle = tiny_networks.make_bundle(tmp_path / "b")
+    (tmp_path / "drive").mkdir()
+    (tmp_path / "drive" / "0.png").write_bytes(b"")
+    with open_source(str(tmp_path / "drive")) as source, pytest.raises(BundleError, match="gives no frame to probe"):
+        probe(bundle, source)

@@ -1,0 +1,517 @@
+"""A frame's whole way with sources and engines of the test's own: what is published, in what order, and how it ends."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_networks
+from fake_engine import FakeEngine, fail_on_white, nan_on_white
+
+from engines.bundle import Bundle, BundleSettings
+from engines.decoders import build_decoder
+from engines.decoders.grids import total_cells
+from engines.errors import EngineError
+from engines.results import Thresholds
+from perception.ledger import SensorCounts
+from perception.message import FrameMessage, NetworkInfo, Status, decode_message
+from perception.network import Network, open_network
+from perception.pipeline import Pipeline, Result
+from perception.stream import Outbox
+from perception.tracking import TrackerSettings
+from sensors.clock import ReplayClock
+from sensors.errors import SourceError
+from sensors.frame import Fault, Frame, Item, PointCloud
+from sensors.source import SensorInfo, Source, SourceInfo
+
+RUN_S = 20.0  # a run that takes longer hangs
+STEP_NS = 40_000_000  # between two stamps
+
+SETTINGS = BundleSettings.model_validate(
+    {
+        "decoder": "yolov8",
+        "input": {"width": 32, "height": 32, "colour": "BGR"},
+        "fit": "letterbox-centred",
+        "scale": 1 / 255,
+        "outputs": {"predictions": "boxes"},
+    }
+)
+
+
+class ListedSource:
+    """Gives what a list says: a colour is a frame, a text a Fault, an error is raised. Watches its frames."""
+
+    def __init__(
+        self,
+        items: Sequence[Any],
+        sensor: str = "front",
+        *,
+        step_ns: int = STEP_NS,
+        delay_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.info = SourceInfo(f"test:{sensor}", (SensorInfo(sensor, "camera", 25.0),), live=False)
+        self.given = 0
+        self.released: Counter[int] = Counter()
+        self.frames: list[int] = []
+        self._items, self._sensor, self._step_ns, self._delay_s = items, sensor, step_ns, delay_s
+        self._closed = threading.Event()
+
+    def __iter__(self) -> Iterator[Item]:
+        for number, item in enumerate(self._items):
+            time.sleep(self._delay_s())
+            if self._closed.is_set():
+                return
+            if isinstance(item, Exception):
+                raise item
+            self.given += 1
+            yield self._made(number, item)
+
+    def _made(self, number: int, item: Any) -> Item:
+        stamp_ns, now_ns = number * self._step_ns, time.monotonic_ns()
+        if isinstance(item, str):
+            return Fault(self._sensor, number, stamp_ns, now_ns, item)
+        if isinstance(item, np.ndarray):
+            return PointCloud(self._sensor, number, stamp_ns, now_ns, now_ns, item, ("x", "y", "z"))
+        image = tiny_networks.solid(*item)
+        self.frames.append(number)
+
+        def release() -> None:
+            self.released[number] += 1
+            image.fill(255)  # the source uses its memory for something else
+
+        return Frame(self._sensor, number, stamp_ns, now_ns, now_ns, image, release=release)
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+class Recorder:
+    """A sender that keeps what it is handed."""
+
+    def __init__(self) -> None:
+        self.messages: list[FrameMessage] = []
+
+    def send(self, topic: str, payload: bytes) -> None:
+        message = decode_message(payload)
+        assert topic == message.topic
+        self.messages.append(message)
+
+    def of(self, sensor: str = "front") -> list[FrameMessage]:
+        return [message for message in self.messages if message.sensor == sensor]
+
+
+class SlowDecoder:
+    """Looks at the outputs a while after they came: whoever gives the slot away too early is seen."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+
+    def decode(self, outputs: Any, *rest: Any) -> Any:
+        time.sleep(0.002)
+        return self._decoder.decode(outputs, *rest)
+
+
+class BadDecoder:
+    def decode(self, *_arguments: Any) -> Any:
+        raise ValueError("a bug in the decoder")
+
+
+def fake_network(name: str = "tiny", *, decoder: Any = None, **engine: Any) -> Network:
+    bundle = Bundle(Path("/bundles") / name, SETTINGS, tiny_networks.LABELS)
+    shapes = {"predictions": (4 + len(tiny_networks.LABELS), total_cells(32, 32))}
+    made = decoder or build_decoder("yolov8", shapes, 32, 32)
+    return Network(bundle, FakeEngine(bundle, 2, **engine), made, Thresholds(score=0.05), TrackerSettings())
+
+
+class Run:
+    """A pipeline with all that it needs; `go` runs it to its end and looks at it all the while."""
+
+    def __init__(
+        self,
+        sources: Sequence[ListedSource],
+        networks: Sequence[Network] | None = None,
+        observers: Sequence[Callable[[Result], None]] = (),
+        rate: float | None = None,
+    ) -> None:
+        self.sources = sources
+        self.networks = [fake_network()] if networks is None else networks
+        self.recorder = Recorder()
+        infos = [NetworkInfo(network.bundle.name, "ab" * 32, "fake") for network in self.networks]
+        self.outbox = Outbox(infos, [network.bundle.labels for network in self.networks], self.recorder)
+        self.pipeline = Pipeline(sources, self.networks, self.outbox, ReplayClock(rate), 2, observers)
+        self.unbalanced: list[SensorCounts] = []
+        self.samples = 0
+        self.raised: BaseException | None = None
+
+    def go(self) -> Run:
+        before = set(threading.enumerate())
+        running = threading.Thread(target=self._run, daemon=True)
+        running.start()
+        deadline_s = time.monotonic() + RUN_S
+        while running.is_alive() and time.monotonic() < deadline_s:
+            for counts in self.pipeline.ledger.counts().values():
+                self.samples += 1
+                if not counts.balances:
+                    self.unbalanced.append(counts)
+            time.sleep(0.0005)
+        assert not running.is_alive(), "the run hangs"
+        for network in self.networks:
+            network.engine.close()
+            assert getattr(network.engine, "broken_rules", []) == []
+        assert set(threading.enumerate()) <= before, "threads are left"
+        assert self.unbalanced == []
+        total = self.pipeline.ledger.total()
+        assert total.balances
+        assert total.in_flight == 0
+        for source in self.sources:
+            assert source.released == Counter(source.frames), "each frame is released once"
+        return self
+
+    def _run(self) -> None:
+        try:
+            self.pipeline.run()
+        except BaseException as error:
+            self.raised = error
+
+
+def colours(count: int) -> list[tuple[int, int, int]]:
+    """Colours of which no two are alike; none is white."""
+    return [(60 + 7 * n % 150, (31 * n) % 200, (17 * n) % 200) for n in range(count)]
+
+
+def assert_is_of(message: FrameMessage, colour: tuple[int, int, int], network: int = 0) -> None:
+    """The message's scores are those of an image of that colour (and so of no other frame)."""
+    wanted = sorted([*(level / 255 for level in colour), tiny_networks.STEADY_SCORE], reverse=True)
+    best = max(colour) / 255
+    found = [
+        (name, score)
+        for name, score, index in zip(
+            message.class_names, message.detections.scores, message.network_indexes, strict=True
+        )
+        if index == network
+    ]
+    name = tiny_networks.LABELS[int(np.argmax(colour))]
+    assert any(label == name and abs(score - best) < 0.005 for label, score in found), (found, wanted)
+
+
+def summary(messages: Sequence[FrameMessage]) -> list[tuple[int, str]]:
+    return [(message.frame_sequence, message.status.name) for message in messages]
+
+
+def test_every_frame_is_published_in_order_with_its_own_results() -> None:
+    wanted = colours(40)
+    run = Run([ListedSource(wanted)], [fake_network(decoder=None)]).go()
+    assert run.raised is None
+    messages = run.recorder.of("front")
+    assert summary(messages) == [*((n, "OK") for n in range(40)), (40, "END_OF_STREAM")]
+    assert [message.sequence for message in messages] == list(range(41))
+    for number, (message, colour) in enumerate(zip(messages, wanted, strict=False)):
+        assert_is_of(message, colour)
+        assert message.stamp_ns == number * STEP_NS
+        assert (message.image_width, message.image_height) == (32, 32)
+    assert messages[-1].stamp_ns == 39 * STEP_NS
+    total = run.pipeline.ledger.total()
+    assert (total.captured, total.published) == (40, 40)
+    assert run.pipeline.ledger.detections == sum(len(message.detections) for message in messages)
+
+
+def test_a_slot_is_given_away_only_when_its_outputs_were_read() -> None:
+    plain = fake_network()
+    slow = replace(plain, decoder=SlowDecoder(plain.decoder))
+    wanted = colours(25)
+    run = Run([ListedSource(wanted)], [slow]).go()
+    assert run.raised is None
+    for message, colour in zip(run.recorder.of("front"), wanted, strict=False):
+        assert_is_of(message, colour)
+
+
+def test_a_real_engine_and_a_real_bundle_go_the_same_way(tmp_path: Path) -> None:
+    network = open_network(tiny_networks.make_bundle(tmp_path / "tiny"), thresholds=Thresholds(score=0.05))
+    wanted = colours(60)
+    run = Run([ListedSource(wanted)], [network]).go()
+    assert run.raised is None
+    for message, colour in zip(run.recorder.of("front"), wanted, strict=False):
+        assert_is_of(message, colour)
+
+
+def test_faults_are_failed_and_published_in_their_turn() -> None:
+    items = [(200, 0, 0), "packet 1: invalid data", (0, 200, 0), "packet 3: lost", "packet 4: lost", (0, 0, 200)]
+    run = Run([ListedSource(items)]).go()
+    messages = run.recorder.of("front")
+    failed = "DECODE_FAILED"
+    assert summary(messages) == [
+        *((0, "OK"), (1, failed), (2, "OK"), (3, failed), (4, failed), (5, "OK")),
+        (6, "END_OF_STREAM"),
+    ]
+    assert messages[1].status_reason == "packet 1: invalid data"
+    assert messages[1].stamp_ns == STEP_NS
+    assert run.pipeline.ledger.total().failed == {"decode_failed": 3}
+    assert run.pipeline.ledger.total().published == 3
+    assert run.raised is None
+
+
+def test_what_no_network_takes_is_failed_and_said() -> None:
+    run = Run([ListedSource([(200, 0, 0), np.zeros((4, 3), np.float32), (0, 200, 0)])]).go()
+    assert run.raised is None
+    message = run.recorder.of("front")[1]
+    assert (message.status, message.status_reason) == (Status.DECODE_FAILED, "no network here takes a PointCloud")
+    assert run.pipeline.ledger.total().published == 2
+
+
+@pytest.mark.parametrize(
+    ("judge", "reason"),
+    [(fail_on_white, "tiny: fake: inference failed"), (nan_on_white, "tiny: output 'predictions' holds NaN")],
+)
+def test_a_frame_whose_inference_fails_is_a_message_and_the_rest_goes_on(judge: Any, reason: str) -> None:
+    items = [(200, 0, 0), (255, 255, 255), (0, 200, 0), (255, 255, 255), (255, 255, 255), (0, 0, 200)]
+    run = Run([ListedSource(items)], [fake_network(judge=judge)]).go()
+    assert run.raised is None
+    messages = run.recorder.of("front")
+    bad = "INFERENCE_FAILED"
+    assert summary(messages)[:-1] == [(0, "OK"), (1, bad), (2, "OK"), (3, bad), (4, bad), (5, "OK")]
+    for number in (1, 3, 4):
+        assert messages[number].status_reason.startswith(reason)
+        assert len(messages[number].detections) == 0
+    for number in (0, 2, 5):
+        assert_is_of(messages[number], items[number])
+    total = run.pipeline.ledger.total()
+    assert (total.published, total.failed) == (3, {"inference_failed": 3})
+    assert run.pipeline.last_failure.startswith(reason)
+
+
+def test_the_identity_holds_at_every_sample_of_a_long_mixed_run() -> None:
+    random_ = random.Random(1)
+    items = [random_.choice([(255, 255, 255), "lost", (90, 0, 0), (0, 90, 0)]) for _ in range(150)]
+    sources = [ListedSource(items, f"camera{n}", delay_s=lambda: random_.random() / 1000) for n in range(3)]
+    run = Run(sources, [fake_network(judge=fail_on_white, delay_s=lambda slot: random_.random() / 1000)]).go()
+    assert run.samples > 100
+    for counts in run.pipeline.ledger.counts().values():
+        assert counts.captured == 150
+        assert counts.failed == {"decode_failed": items.count("lost"), "inference_failed": items.count((255,) * 3)}
+        assert counts.published == 150 - counts.failed.total()
+
+
+def test_several_sources_give_one_digest_and_one_order_at_any_timing() -> None:
+    seen = set()
+    for seed in range(5):
+        random_ = random.Random(seed)
+        results: list[tuple[str, int]] = []
+
+        def jitter(random_: random.Random = random_, most_s: float = 0.004 * (seed > 0)) -> float:
+            return random_.random() * most_s
+
+        sources = [
+            ListedSource(colours(20), "front", step_ns=40, delay_s=jitter),
+            ListedSource([*colours(12)[::-1], "lost"], "rear", step_ns=70, delay_s=jitter),
+            ListedSource(colours(5), "left", step_ns=130, delay_s=jitter),
+        ]
+        engine: dict[str, Any] = {"delay_s": lambda slot, jitter=jitter: jitter()}
+        run = Run(
+            sources,
+            [fake_network(**engine)],
+            [lambda result, results=results: results.append((result.entry.sensor, result.entry.sequence))],
+        ).go()
+        assert run.raised is None
+        seen.add((run.outbox.digest(), tuple(results)))
+    assert len(seen) == 1
+    ((_, order),) = seen
+    stamps = {"front": 40, "rear": 70, "left": 130}
+    names = list(stamps)
+    assert list(order) == sorted(order, key=lambda entry: (entry[1] * stamps[entry[0]], names.index(entry[0])))
+
+
+def test_another_result_gives_another_digest() -> None:
+    digests = set()
+    for items in ([(200, 0, 0), (0, 200, 0)], [(0, 200, 0), (200, 0, 0)], [(200, 0, 0), "lost"], [(200, 0, 0)]):
+        digests.add(Run([ListedSource(items)]).go().outbox.digest())
+    assert len(digests) == 4
+
+
+def test_stopping_drains_what_was_captured() -> None:
+    source = ListedSource(colours(3000), delay_s=lambda: 0.001)
+    run = Run([source, ListedSource(colours(3000), "rear", delay_s=lambda: 0.001)])
+    stopper = threading.Timer(0.2, run.pipeline.stop)
+    stopper.start()
+    run.go()
+    stopper.join()
+    assert run.raised is None
+    for sensor, counts in run.pipeline.ledger.counts().items():
+        assert 0 < counts.captured < 3000
+        assert counts.published == counts.captured
+        assert summary(run.recorder.of(sensor))[-1] == (counts.captured, "END_OF_STREAM")
+
+
+def test_stopping_ends_a_wait_for_the_clock() -> None:
+    source = ListedSource(colours(3), step_ns=3_600_000_000_000)
+    run = Run([source], rate=1.0)
+    stopper = threading.Timer(0.1, run.pipeline.stop)
+    stopper.start()
+    began_s = time.monotonic()
+    run.go()
+    stopper.join()
+    assert time.monotonic() - began_s < 5
+    assert run.pipeline.ledger.total().captured == 1
+    assert source.given == 2
+
+
+def test_a_source_that_breaks_ends_the_run_after_what_came_before() -> None:
+    broken = SourceError("front.mp4", "ends in the middle", "copy it again")
+    run = Run([ListedSource([*colours(7), broken, *colours(3)])]).go()
+    assert run.raised is broken
+    assert summary(run.recorder.of("front")) == [*((n, "OK") for n in range(7)), (7, "END_OF_STREAM")]
+
+
+def test_a_source_that_breaks_stops_the_others() -> None:
+    broken = SourceError("front.mp4", "ends in the middle", "copy it again")
+    other = ListedSource(colours(3000), "rear", delay_s=lambda: 0.001)
+    run = Run([ListedSource([*colours(2), broken]), other]).go()
+    assert run.raised is broken
+    assert run.pipeline.ledger.total().captured < 3000
+
+
+def test_a_source_that_repeats_a_number_ends_the_run() -> None:
+    class Repeats(ListedSource):
+        def _made(self, number: int, item: Any) -> Item:
+            return super()._made(min(number, 2), item)
+
+    run = Run([Repeats(colours(5))]).go()
+    assert run.sources[0].released == {0: 1, 1: 1, 2: 2}
+    assert "frame 2 came where 3 was due" in str(run.raised)
+
+
+def test_an_observer_that_raises_ends_the_run_with_its_error() -> None:
+    def observe(result: Result) -> None:
+        if result.entry.sequence == 5:
+            raise OSError(28, "No space left on device")
+
+    source = ListedSource(colours(3000), delay_s=lambda: 0.001)
+    run = Run([source], observers=[observe]).go()
+    assert isinstance(run.raised, OSError)
+    assert run.pipeline.ledger.total().captured < 3000
+    assert run.pipeline.ledger.total().failed["aborted"] == 1
+
+
+def test_observers_see_the_frame_before_it_is_released() -> None:
+    seen: dict[int, tuple[int, ...]] = {}
+
+    def observe(result: Result) -> None:
+        if result.frame is not None:
+            seen[result.entry.sequence] = tuple(result.frame.image[0, 0].tolist())
+        assert decode_message(result.payload).frame_sequence == result.entry.sequence
+
+    wanted = colours(10)
+    run = Run([ListedSource([*wanted, "lost"])], observers=[observe]).go()
+    assert run.raised is None
+    assert seen == dict(enumerate(wanted))
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_bug_in_a_decoder_ends_the_run_and_still_closes_everything(failing: int) -> None:
+    networks = [fake_network("first"), fake_network("second")]
+    networks[failing] = replace(networks[failing], decoder=BadDecoder())
+    run = Run([ListedSource(colours(30), delay_s=lambda: 0.001)], networks).go()
+    assert isinstance(run.raised, ValueError)
+    assert run.pipeline.ledger.total().published == 0
+
+
+class RefusesToStage(FakeEngine):
+    def stage(self, slot: int, *rest: Any) -> None:
+        raise EngineError("fake", "device lost", "restart it")
+
+
+class RefusesToSubmit(FakeEngine):
+    def submit(self, slot: int, rows: int) -> None:
+        raise EngineError("fake", "device lost", "restart it")
+
+
+@pytest.mark.parametrize("kind", [RefusesToStage, RefusesToSubmit])
+def test_an_engine_that_takes_nothing_more_ends_the_run(kind: type[FakeEngine]) -> None:
+    first, second = fake_network("first", judge=fail_on_white), fake_network("second")
+    second.engine.close()
+    broken = replace(second, engine=kind(second.bundle))
+    items = [(255, 255, 255)] * 200  # the first network's inference of each fails as well
+    run = Run([ListedSource(items, delay_s=lambda: 0.001)], [first, broken]).go()
+    assert isinstance(run.raised, EngineError)
+    assert "device lost" in str(run.raised)
+    total = run.pipeline.ledger.total()
+    assert total.published == 0
+    assert total.captured < 200
+
+
+def test_several_networks_fill_one_message() -> None:
+    networks = [fake_network("first"), fake_network("second", delay_s=lambda slot: 0.003 * slot)]
+    wanted = colours(15)
+    run = Run([ListedSource(wanted)], networks).go()
+    messages = run.recorder.of("front")
+    assert len(messages) == 16
+    for message, colour in zip(messages, wanted, strict=False):
+        assert [network.name for network in message.networks] == ["first", "second"]
+        by_network: dict[int, list[float]] = defaultdict(list)
+        for index, score in zip(message.network_indexes, message.detections.scores, strict=True):
+            by_network[index].append(float(score))
+        assert by_network[0] == by_network[1]
+        assert_is_of(message, colour, 0)
+        assert_is_of(message, colour, 1)
+
+
+def test_one_network_of_two_that_fails_fails_the_frame() -> None:
+    networks = [fake_network("first", judge=fail_on_white), fake_network("second")]
+    run = Run([ListedSource([(200, 0, 0), (255, 255, 255), (0, 200, 0)])], networks).go()
+    assert run.raised is None
+    message = run.recorder.of("front")[1]
+    assert message.status is Status.INFERENCE_FAILED
+    assert message.status_reason.startswith("first: ")
+    assert run.pipeline.ledger.total().published == 2
+
+
+def test_ids_last_from_frame_to_frame_and_belong_to_their_sensor() -> None:
+    run = Run([ListedSource([(200, 0, 0)] * 10), ListedSource([(0, 200, 0)] * 10, "rear")]).go()
+    for sensor in ("front", "rear"):
+        later = run.recorder.of(sensor)[3:-1]
+        ids = {tuple(sorted(message.detections.track_ids.tolist())) for message in later}
+        assert ids == {(1, 2)}
+
+
+def test_a_paced_frame_arrives_when_it_is_due() -> None:
+    run = Run([ListedSource(colours(5), step_ns=50_000_000)], rate=1.0).go()
+    arrivals = [message.ledger.arrival_ns for message in run.recorder.of("front")[:-1]]
+    gaps_ms = np.diff(arrivals) / 1e6
+    assert sum(gaps_ms) == pytest.approx(200, abs=40)
+    assert run.pipeline.wall_s >= 0.2
+    latency_ms = run.pipeline.ledger.latency.ms(50)
+    assert latency_ms is not None
+    assert latency_ms < 45, "what was decoded ahead of its time has not been late since"
+
+
+def test_times_on_the_message_are_in_the_order_of_the_way() -> None:
+    began_ns = time.time_ns()
+    run = Run([ListedSource([*colours(5), "lost"])]).go()
+    *frames, fault, end = run.recorder.of("front")
+    for message in frames:
+        stamps = message.ledger
+        way = [stamps.arrival_ns, stamps.decoded_ns, stamps.staged_ns, stamps.submitted_ns, stamps.inferred_ns]
+        way += [stamps.postprocessed_ns, stamps.published_ns]
+        assert way == sorted(way)
+        assert began_ns - 1_000_000 <= way[0] <= way[-1] <= time.time_ns() + 1_000_000
+    assert fault.ledger.staged_ns == fault.ledger.inferred_ns == 0
+    assert end.status is Status.END_OF_STREAM
+
+
+def test_a_run_over_a_source_with_nothing_only_ends_its_stream() -> None:
+    run = Run([ListedSource([])]).go()
+    assert run.raised is None
+    assert summary(run.recorder.of("front")) == [(0, "END_OF_STREAM")]

@@ -1,0 +1,162 @@
+"""Networks of a few kilobytes that see: what they put out is a plain function of the image, known here too.
+
+Every one is a detector of the yolov8 family. Its first box (class 0, 1 or 2) scores the mean of the blue, green or
+red channel, and is the wider the more blue there is; its second box is always there. So an answer says which image
+it belongs to, and an image that came into the wrong place shows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from engines.bundle import Bundle
+from engines.decoders.grids import total_cells
+from engines.importing import ImportOptions, import_network
+
+SIDE = 32  # pixels of the input, both ways
+LABELS = ("blue", "green", "red")
+OUTPUT = "boxes"
+WHITE = 0.95  # of full scale: a mean of blue above it is what `on_white` means
+BOX, STEADY_BOX = (8.0, 12.0), (22.0, 20.0, 12.0, 16.0)  # centre of the first; centre and size of the second
+BOX_SIZE, STEADY_SCORE = (8.0, 10.0), 0.7
+
+OPTIONS = ImportOptions(decoder="yolov8", colour="BGR", scale=1 / 255)  # as the networks here are meant
+
+OnWhite = Literal["answers", "fails", "nan"]
+
+
+def weights(cells: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight (3, 7 * cells) and bias (7 * cells,) from the channels' means to the output."""
+    weight = np.zeros((3, 4 + len(LABELS), cells), np.float32)
+    bias = np.zeros((4 + len(LABELS), cells), np.float32)
+    bias[:4, 0] = (*BOX, *BOX_SIZE)
+    weight[0, 2, 0] = 8  # wider with blue
+    for channel in range(3):
+        weight[channel, 4 + channel, 0] = 1
+    bias[:4, 1] = STEADY_BOX
+    bias[4 + 2, 1] = STEADY_SCORE
+    return weight.reshape(3, -1), bias.reshape(-1)
+
+
+def answer(tensor: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
+    """What a tiny network puts out for an input tensor (3, height, width), (7, cells), in plain numpy."""
+    weight, bias = weights(cells)
+    means = tensor.reshape(3, -1).mean(axis=1)
+    return (means @ weight + bias).reshape(-1, cells).astype(np.float32)
+
+
+def write_network(
+    path: Path,
+    *,
+    size: tuple[int, int] = (SIDE, SIDE),
+    layout: Literal["NCHW", "NHWC"] = "NCHW",
+    free_size: bool = False,
+    on_white: OnWhite = "answers",
+    always_nan: bool = False,
+    second_output: bool = False,
+    work: int = 0,
+    names: str | None = None,
+    opset: int = 13,
+    input_type: int = TensorProto.FLOAT,
+    inputs: int = 1,
+) -> Path:
+    """Write one. `size` is (width, height); `work` is the side of an image that it folds for nothing, to be slow;
+    `names` goes into the metadata as exporters write class names.
+    """
+    width, height = size
+    cells = total_cells(width, height)
+    weight, bias = weights(cells)
+    if always_nan:
+        bias[0] = np.nan
+    constants = {
+        "weight": weight,
+        "bias": bias,
+        "shape": np.array([1, 4 + len(LABELS), cells], np.int64),
+    }
+    nodes: list[Any] = []
+    rows: list[Any] = ["height", "width"] if free_size else [height, width]
+    image = "image"
+    if layout == "NHWC":
+        nodes.append(helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]))
+        image = "planes"
+    nodes += [
+        helper.make_node("GlobalAveragePool", [image], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["means"]),
+        helper.make_node("Gemm", ["means", "weight", "bias"], ["flat"]),
+    ]
+    flat = "flat"
+    if on_white != "answers":
+        flat = "judged"
+        constants |= {"blue": np.array([0], np.int64), "white": np.float32([WHITE]), "one": np.float32([1])}
+        nodes.append(helper.make_node("Gather", ["means", "blue"], ["mean_blue"], axis=1))
+    if on_white == "fails":  # the place that it looks up lies outside the table
+        nodes += [
+            helper.make_node("Div", ["mean_blue", "white"], ["ratio"]),
+            helper.make_node("Floor", ["ratio"], ["whole"]),
+            helper.make_node("Cast", ["whole"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["one", "place"], ["factor"]),
+            helper.make_node("Mul", ["flat", "factor"], ["judged"]),
+        ]
+    elif on_white == "nan":  # the root of a negative number
+        nodes += [
+            helper.make_node("Sub", ["white", "mean_blue"], ["room"]),
+            helper.make_node("Sqrt", ["room"], ["root"]),
+            helper.make_node("Sub", ["root", "root"], ["nothing"]),
+            helper.make_node("Add", ["flat", "nothing"], ["judged"]),
+        ]
+    if work:
+        constants |= {
+            "no_region": np.float32([]),
+            "no_scales": np.float32([]),
+            "large": np.array([1, 3, work, work], np.int64),
+            "kernel": np.full((32, 3, 5, 5), 1e-3, np.float32),
+            "zero": np.float32([0]),
+        }
+        nodes += [
+            helper.make_node("Resize", [image, "no_region", "no_scales", "large"], ["enlarged"], mode="linear"),
+            helper.make_node("Conv", ["enlarged", "kernel"], ["folded"]),
+            helper.make_node("ReduceMax", ["folded"], ["most"], keepdims=0),
+            helper.make_node("Mul", ["most", "zero"], ["worthless"]),
+            helper.make_node("Add", [flat, "worthless"], ["worked"]),
+        ]
+        flat = "worked"
+    nodes.append(helper.make_node("Reshape", [flat, "shape"], [OUTPUT]))
+    outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1, 4 + len(LABELS), cells])]
+    if second_output:
+        outputs.append(helper.make_tensor_value_info("means", TensorProto.FLOAT, [1, 3]))
+    shape = [1, 3, *rows] if layout == "NCHW" else [1, *rows, 3]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", input_type, shape)]
+        + [helper.make_tensor_value_info(f"more{n}", TensorProto.FLOAT, [1]) for n in range(1, inputs)],
+        outputs,
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    if names is not None:
+        helper.set_model_props(model, {"names": names})
+    onnx.save(model, str(path))
+    return path
+
+
+def write_labels(path: Path, labels: tuple[str, ...] = LABELS) -> Path:
+    path.write_text("".join(f"{label}\n" for label in labels))
+    return path
+
+
+def make_bundle(folder: Path, **network: Any) -> Bundle:
+    """Write a network and import it as the bundle `folder`."""
+    model = write_network(folder.with_suffix(".onnx"), names=str(list(LABELS)), **network)
+    return import_network(model, folder, OPTIONS)
+
+
+def solid(blue: int, green: int = 0, red: int = 0, size: tuple[int, int] = (SIDE, SIDE)) -> NDArray[np.uint8]:
+    """An image of one colour; `size` is (width, height)."""
+    return np.full((size[1], size[0], 3), (blue, green, red), np.uint8)
