@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +222,7 @@ def _choose_labels(asked: str | None, session: ort.InferenceSession, count: int,
 
 def coco_labels() -> tuple[str, ...]:
     """The 80 class names of COCO 2017, in the usual order."""
-    return parse_labels(files("engines").joinpath("coco.txt").read_bytes(), "engines/coco.txt")
+    return parse_labels(Path(__file__).with_name("coco.txt").read_bytes(), "engines/coco.txt")
 
 
 def _labels_of_metadata(metadata: dict[str, str]) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class LoopingSource:
         shift_ns = 0
         given: Counter[str] = Counter()
         for lap in count():
-            if self._closed.is_set() or lap == self._times > 0 or (lap and not self._opened_again()):
+            if lap == self._times > 0 or (lap and not self._opened_again()):
                 return
             length = _LapLength(self._info)
             sequences = given.copy()

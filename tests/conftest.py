@@ -6,8 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 DATA = Path(os.environ.get("EDGE_PERCEPTION_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+# What `tests/long.sh` runs, with `--hypothesis-profile=long`; a test that sets its own number keeps it.
+settings.register_profile("long", max_examples=3000, deadline=None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

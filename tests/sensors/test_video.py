@@ -57,8 +57,9 @@ def test_pixels_are_those_of_pyavs_own_conversion(video: Path) -> None:
         assert np.array_equal(frame.image, expected)
 
 
-def test_decoding_with_several_threads_gives_the_same(video: Path) -> None:
-    drive_media.damage_packet(video, 10)
+@pytest.mark.parametrize("number", [10, 22, 23])
+def test_decoding_with_several_threads_gives_the_same(number: int, video: Path) -> None:
+    drive_media.damage_packet(video, number)
     for one, several in zip(_read(video), _read(video, threads=2), strict=True):
         assert (type(one), one.stamp_ns) == (type(several), several.stamp_ns)
 
@@ -129,6 +130,34 @@ def test_every_undecodable_packet_is_a_fault_when_none_can_be_decoded(video: Pat
         drive_media.damage_packet(video, number)
     items = _read(video)
     assert len(items) == len(_faults(items)) == drive_media.PICTURES
+
+
+def test_a_picture_whose_time_lies_before_the_last_one_is_a_fault(tmp_path: Path) -> None:
+    path = drive_media.write_video(tmp_path / "drive.mkv")
+    block_at_500_ms, block_at_100_ms = b"\x81\x01\xf4\x00", b"\x81\x00\x64\x00"
+    data = path.read_bytes()
+    assert data.count(block_at_500_ms) == 1
+    path.write_bytes(data.replace(block_at_500_ms, block_at_100_ms))
+    items = _read(path)
+    stamps = [item.stamp_ns // MS for item in items]
+    assert len(_faults(items)) == 1
+    assert len(items) == drive_media.PICTURES
+    assert stamps == sorted(stamps)
+    assert 500 not in stamps
+
+
+def test_pictures_that_the_edit_list_cuts_away_are_not_captured(video: Path) -> None:
+    data = bytearray(video.read_bytes())
+    media_time = data.index(b"elst") + 4 + 4 + 4 + 4  # version and flags, number of entries, duration
+    begins = int.from_bytes(data[media_time : media_time + 4], "big")
+    ticks_of_3_pictures = 3 * 1024
+    data[media_time : media_time + 4] = (begins + ticks_of_3_pictures).to_bytes(4, "big")
+    video.write_bytes(data)
+    source = VideoFile(video, "front")
+    items = list(source)
+    assert [item.stamp_ns // MS for item in items] == [n * 100 for n in range(drive_media.PICTURES - 3)]
+    assert not _faults(items)
+    assert source.info.sensors[0].count == len(items)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
@@ -253,11 +282,12 @@ def test_a_folder_given_as_a_video_is_a_wrong_request(tmp_path: Path) -> None:
         VideoFile(tmp_path, "front")
 
 
-def test_a_playlist_in_disguise_opens_nothing_else(tmp_path: Path, video: Path) -> None:
-    playlist = tmp_path / "list.mp4"
-    playlist.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/secret.ts\n#EXT-X-ENDLIST\n")
-    with pytest.raises(RequestError):
-        VideoFile(playlist, "front")
+def test_a_session_description_in_disguise_opens_no_network(tmp_path: Path) -> None:
+    path = tmp_path / "drive.mp4"
+    session = ["v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=a", "c=IN IP4 127.0.0.1", "t=0 0"]
+    path.write_text("\r\n".join([*session, "m=video 45678 RTP/AVP 96", "a=rtpmap:96 H264/90000", ""]))
+    with pytest.raises(RequestError, match="cannot be opened|not a video"):
+        VideoFile(path, "front")
 
 
 def test_a_colon_in_a_file_name_is_no_protocol(tmp_path: Path, video: Path) -> None:
