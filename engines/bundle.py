@@ -86,7 +86,14 @@ class Bundle:
     @cached_property
     def sha256(self) -> str:
         """Hash over settings, model and labels, each with its name and length; hexadecimal."""
-        return bundle_hash({name: (self.folder / name).read_bytes() for name in _HASHED})
+        return bundle_hash({name: _read(self.folder / name) for name in _HASHED})
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(str(path), f"cannot be read ({error.strerror})", "check its permissions") from None
 
 
 def bundle_hash(files: dict[str, bytes]) -> str:
@@ -116,8 +123,8 @@ def load_bundle(folder: Path | str) -> Bundle:
     for name in _HASHED:
         if not (folder / name).is_file():
             raise BundleError(str(folder), f"has no {name}", "import the network again")
-    settings = parse_settings((folder / SETTINGS).read_bytes(), str(folder / SETTINGS))
-    labels = parse_labels((folder / LABELS).read_bytes(), str(folder / LABELS))
+    settings = parse_settings(_read(folder / SETTINGS), str(folder / SETTINGS))
+    labels = parse_labels(_read(folder / LABELS), str(folder / LABELS))
     return Bundle(folder, settings, labels)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from engines.bundle import LABELS, MODEL, PASSPORT, SETTINGS, Bundle, load_bundle, parse_labels
+from engines.bundle import LABELS, MODEL, PASSPORT, SETTINGS, Bundle, load_bundle, parse_labels, parse_settings
 from engines.decoders import DECODERS, build_decoder, recognise
 from engines.decoders.decoder import MisfitError, NonFiniteOutputError
 from engines.errors import BundleError
@@ -58,8 +58,10 @@ def import_network(model: Path, folder: Path, options: ImportOptions, *, replace
     """Make a bundle of an ONNX file. Raises `BundleError`; then `folder` is as it was."""
     if os.path.exists(folder) and not replace_existing:  # noqa: PTH110  Path.exists raises on too long a name
         raise BundleError(str(folder), "exists already", "choose another folder, or replace it with --force")
+    folder = folder.resolve()  # a link keeps its place; the bundle that it points to is replaced
     content = _read_model(model)
     session = open_session(model, threads=1)
+    _check_one_file(content, model)
     signature = signature_of(session)
     image = signature.image_input(model.name)
     layout, width, height = _input_size(image, model.name, options.size)
@@ -76,6 +78,8 @@ def import_network(model: Path, folder: Path, options: ImportOptions, *, replace
         "outputs": [str(tensor) for tensor in signature.outputs],
         "metadata": {key: value[:500] for key, value in meta.custom_metadata_map.items()},
     }
+    settings = _settings_text(decoder, layout, width, height, pixels, roles)
+    parse_settings(settings.encode(), f"the bundle of {model.name}")  # a wrong --std is said before anything is written
     new_parents = [parent for parent in folder.parents if not os.path.exists(parent)]  # noqa: PTH110  innermost first
     draft: Path | None = None
     try:
@@ -84,7 +88,7 @@ def import_network(model: Path, folder: Path, options: ImportOptions, *, replace
         draft.chmod(0o755)  # mkdtemp makes it private; a bundle is not
         (draft / MODEL).write_bytes(content)
         (draft / LABELS).write_text("".join(f"{label}\n" for label in labels))
-        (draft / SETTINGS).write_text(_settings_text(decoder, layout, width, height, pixels, roles))
+        (draft / SETTINGS).write_text(settings)
         (draft / PASSPORT).write_text(to_text(import_passport(model, content, facts, decoder)))
         _try(load_bundle(draft), model.name)
         if folder.exists():
@@ -97,7 +101,9 @@ def import_network(model: Path, folder: Path, options: ImportOptions, *, replace
             with suppress(OSError):
                 parent.rmdir()
         if isinstance(error, OSError):
-            raise BundleError(str(folder), f"cannot be written ({error.strerror})", "choose another place") from None
+            raise BundleError(
+                str(folder), f"cannot be written ({error.strerror or error})", "choose another place"
+            ) from None
         raise
     return load_bundle(folder)
 
@@ -121,6 +127,16 @@ def _read_model(model: Path) -> bytes:
     if not content:
         raise BundleError(str(model), "is empty", "export or copy the network again")
     return content
+
+
+def _check_one_file(content: bytes, model: Path) -> None:
+    """Refuse a network whose weights lie in another file: only the one file would come into the bundle."""
+    try:
+        open_session(content, threads=1)
+    except BundleError:
+        raise BundleError(
+            str(model), "keeps its weights in a second file", "export it as one file (external_data=False in torch)"
+        ) from None
 
 
 def _input_size(image: TensorSpec, where: str, asked: tuple[int, int] | None) -> tuple[str, int, int]:

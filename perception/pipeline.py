@@ -3,7 +3,7 @@
     reader (one a source)   read and decode -> wait until the frame is due -> enter it in the ledger -> bounded queue
     feeder                  the earliest frame of all sources -> free slot: stage into every engine's input -> submit
     inference thread        (inside a CPU engine) runs what was submitted
-    completer               wait in submit order -> decode -> track -> publish -> observers -> close the ledger
+    completer               wait in submit order -> decode -> track -> publish, close the ledger -> observers
 
 Nothing is dropped here: where a queue or the slots are full, the one before waits, back to the reader. Every item
 that was entered in the ledger is closed there, also when a thread fails or the run is stopped.
@@ -138,7 +138,8 @@ class Pipeline:
                     raise
                 if self._clock.paces:
                     # The frame was decoded ahead and waited: to the rest of the way it arrives when it is due.
-                    entry.arrival_ns = entry.decoded_ns = due_ns
+                    entry.arrival_ns = due_ns
+                    entry.decoded_ns = due_ns if entry.decoded_ns else 0
                 queue.put(_Captured(item, entry, elapsed_ns))
         except BaseException as failure:
             self._fail(failure)
@@ -225,17 +226,17 @@ class Pipeline:
             )
             entry.published_ns = time.monotonic_ns()
             self._last_stamps_ns[entry.sensor] = entry.stamp_ns
+            if status is Status.OK:
+                self.ledger.publish(entry, sum(map(len, detections)))
+            else:
+                self.last_failure = reason
+                self.ledger.fail(entry, status.name.lower())
             result = Result(entry, frame, status, reason, detections, payload)
             for observe in self._observers:
                 observe(result)
         finally:
             if frame:
                 frame.release()
-        if status is Status.OK:
-            self.ledger.publish(entry, sum(map(len, detections)))
-        else:
-            self.last_failure = reason
-            self.ledger.fail(entry, status.name.lower())
 
     def _infer(self, job: Job) -> tuple[list[Detections], Status, str]:
         """Wait for every network's inference and decode it. A frame that fails is a status, not an exception."""
@@ -248,7 +249,9 @@ class Pipeline:
             try:
                 completed = network.engine.wait(job.slot)
                 detections.append(network.decoder.decode(completed.rows[0], place, network.thresholds))
-                job.entry.started_ns, job.entry.inferred_ns = completed.started_ns, completed.inferred_ns
+                # Several networks: from the first one's start to the last one's end.
+                job.entry.started_ns = min(job.entry.started_ns or completed.started_ns, completed.started_ns)
+                job.entry.inferred_ns = max(job.entry.inferred_ns, completed.inferred_ns)
             except (EngineError, NonFiniteOutputError) as failure:
                 failures.append(f"{network.bundle.name}: {failure}")
             except Exception as bug:  # raised once every engine is done with the slot

@@ -26,7 +26,8 @@ from perception.rendering import VideoWriter, draw
 from perception.stream import NullPublisher, Outbox, Publisher
 from perception.whole_file import whole_file
 from sensors.clock import ReplayClock
-from sensors.source import SensorInfo, Source, Span, open_sources
+from sensors.opening import open_sources
+from sensors.source import SensorInfo, Source, Span
 
 SLOTS = 2  # on a CPU: one is inferred while the other is staged or decoded
 
@@ -71,7 +72,10 @@ class Replay:
                 for source in open_sources(request.sources, span=request.span, loop=request.loop)
             ]
             self.sensors: tuple[SensorInfo, ...] = tuple(sensor for s in sources for sensor in s.info.sensors)
-            _check_outputs(request, sources)
+            cameras = [sensor.name for sensor in self.sensors if sensor.kind == "camera"]
+            self._videos_by_camera = _video_files(request.render, cameras) if request.render else {}
+            self.files: list[Path] = [*([request.jsonl] if request.jsonl else []), *self._videos_by_camera.values()]
+            _check_outputs(self.files, sources)
             self._publisher: Publisher | NullPublisher
             if request.publish:
                 self._publisher = opened.enter_context(Publisher(request.publish))
@@ -97,15 +101,21 @@ class Replay:
             observers: list[Callable[[Result], None]] = [FailureLog()]
             if request.jsonl:
                 observers.append(self._json_lines(request.jsonl, opened))
-            if request.render:
-                observers.append(self._videos(request.render, opened))
-            self._pipeline = Pipeline(sources, self.networks, self._outbox, ReplayClock(request.rate), SLOTS, observers)
+            if self._videos_by_camera:
+                observers.append(self._videos(opened))
+            self._clock = ReplayClock(request.rate)
+            self._pipeline = Pipeline(sources, self.networks, self._outbox, self._clock, SLOTS, observers)
             self.ledger = self._pipeline.ledger
             self._opened = opened.pop_all()
         return self
 
     def __exit__(self, *exc: Any) -> None:
         self._opened.__exit__(*exc)
+
+    @property
+    def behind_s(self) -> float:
+        """How late the latest item was read, in seconds after it was due; 0 at rate max."""
+        return self._clock.behind_ns / 1e9
 
     @property
     def endpoint(self) -> str | None:
@@ -184,16 +194,13 @@ class Replay:
 
         return write
 
-    def _videos(self, path: Path, opened: ExitStack) -> Callable[[Result], None]:
-        """One video a camera: FILE.mp4, or FILE-SENSOR.mp4 where there are several."""
-        if path.suffix.lower() != ".mp4":
-            raise UsageError(str(path), "is no .mp4 file", "give --render a name that ends in .mp4")
-        cameras = [sensor for sensor in self.sensors if sensor.kind == "camera"]
+    def _videos(self, opened: ExitStack) -> Callable[[Result], None]:
+        """One video a camera."""
+        rates = {sensor.name: sensor.rate_hz for sensor in self.sensors}
         videos: dict[str, VideoWriter] = {}
-        for camera in cameras:
-            own = path if len(cameras) == 1 else path.with_stem(f"{path.stem}-{camera.name}")
-            draft = opened.enter_context(whole_file(own))
-            videos[camera.name] = opened.enter_context(VideoWriter(draft, camera.rate_hz))
+        for camera, path in self._videos_by_camera.items():
+            draft = opened.enter_context(whole_file(path))
+            videos[camera] = opened.enter_context(VideoWriter(draft, rates[camera]))
 
         def write(result: Result) -> None:
             if result.frame is None:
@@ -240,14 +247,26 @@ class NothingPublishedError(StreamError):
     """Every single frame failed: that is no replay."""
 
 
-def _check_outputs(request: ReplayRequest, sources: Sequence[Source]) -> None:
-    """Refuse to write over what is read (a recording cannot be made again), or two things to one file."""
-    read = {Path(source.info.uri).resolve() for source in sources}
-    for path in (request.jsonl, request.render):
-        if path is not None and path.resolve() in read:
-            raise UsageError(str(path), "is what is replayed, and would be overwritten", "choose another name")
-    if request.jsonl and request.render and request.jsonl.resolve() == request.render.resolve():
-        raise UsageError(str(request.render), "is given to --jsonl and to --render", "give each a name of its own")
+def _video_files(path: Path, cameras: Sequence[str]) -> dict[str, Path]:
+    """Name each camera's video: FILE.mp4, or FILE-SENSOR.mp4 where there are several."""
+    if path.suffix.lower() != ".mp4":
+        raise UsageError(str(path), "is no .mp4 file", "give --render a name that ends in .mp4")
+    if len(cameras) == 1:
+        return {cameras[0]: path}
+    return {camera: path.with_stem(f"{path.stem}-{camera}") for camera in cameras}
+
+
+def _check_outputs(files: Sequence[Path], sources: Sequence[Source]) -> None:
+    """Refuse to write over or into what is read (a recording cannot be made again), or two things to one file."""
+    read = [Path(source.info.uri).resolve() for source in sources]
+    written: set[Path] = set()
+    for path in files:
+        target = path.resolve()
+        if any(target == source or source in target.parents for source in read):
+            raise UsageError(str(path), "is in what is replayed, and would change it", "choose another place")
+        if target in written:
+            raise UsageError(str(path), "is given to --jsonl and to --render", "give each a name of its own")
+        written.add(target)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -18,8 +18,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     when the folder cannot be written to.
     """
     try:
+        path = path.resolve()  # a link keeps its place; what it points to is replaced
         if path.is_dir():
             raise UsageError(str(path), "is a folder", "give the name of a file")
+        if path.exists() and not path.is_file():
+            raise UsageError(str(path), "is no plain file, and would be replaced by one", "give the name of a file")
         draft = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
         draft.touch()
     except OSError as error:

@@ -1,7 +1,7 @@
 """What a sensor gives: frames, scans and their stamps, from cameras and recorded drives.
 
 Knows nothing of networks or sockets and imports neither `engines` nor `perception`. Start at `source.py`
-(the `Source` contract and `open_source`) and `frame.py` (the values that a source gives).
+(the `Source` contract), `opening.py` (`open_source`) and `frame.py` (the values that a source gives).
 """
 
 from importlib.util import find_spec

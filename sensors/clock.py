@@ -27,6 +27,7 @@ class ReplayClock:
         self._now_ns = now_ns
         self._wait_s = wait_s
         self._origin_ns: int | None = None
+        self.behind_ns = 0  # how long after its moment the latest item came to be waited for
 
     @property
     def paces(self) -> bool:
@@ -44,6 +45,7 @@ class ReplayClock:
         if self._origin_ns is None:
             self._origin_ns = now - round(elapsed_ns / self._rate)
         due_ns = self._origin_ns + round(elapsed_ns / self._rate)
+        self.behind_ns = max(0, now - due_ns)
         while now < due_ns and not self._wait_s(stop, min((due_ns - now) / 1e9, LONGEST_WAIT_S)):
             now = self._now_ns()
         return self._now_ns()

@@ -1,20 +1,12 @@
-"""The Source contract, and `open_source`: from a path or a URI to something that gives frames."""
+"""The Source contract: something that gives frames. `opening.py` makes one of a path or a URI."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
-from functools import partial
-from importlib import import_module
-from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
-from urllib.parse import unquote
+from typing import Literal, Protocol
 
-from sensors.errors import RequestError, SourceNotFoundError
 from sensors.frame import Item
-from sensors.naming import check_name, distinct_name, safe_name, shown, split_name, split_scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,118 +65,3 @@ class Span:
     def end_ns(self) -> int | None:
         """Nanoseconds after the first stamp at which reading stops."""
         return None if self.duration_ns is None else self.start_ns + self.duration_ns
-
-
-Opener: TypeAlias = Callable[[Path, str, Span], Source]  # of (path, sensor name, span)
-
-# A new format is one new file in `drives/` and one line here: "module:class", imported when first used, so
-# that asking for help does not load FFmpeg.
-_VIDEO = "sensors.drives.video:VideoFile"
-_IMAGES = "sensors.drives.images:ImageFolder"
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
-VIDEO_SUFFIXES = {
-    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg"),
-    *(".flv", ".wmv", ".h264", ".264", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg"),
-}
-READERS_BY_SUFFIX = dict.fromkeys(IMAGE_SUFFIXES, _IMAGES) | dict.fromkeys(VIDEO_SUFFIXES, _VIDEO)
-READER_OF_A_FOLDER = _IMAGES
-
-_LATER_SCHEMES = {"rtsp", "rtsps", "v4l2", "csi", "http", "https", "udp", "rtp"}
-
-
-def open_source(uri: str, *, span: Span | None = None, loop: int = 1, name: str | None = None) -> Source:
-    """Open one source, written `URI` or `NAME=URI`; `name` overrides both.
-
-    A URI is a path to a video, an image or a folder of images, `file://...`, or `demo:bikes`. `loop` plays
-    it that often, 0 for ever. Raises SourceNotFoundError, RequestError (both exit code 2) or SourceError.
-    """
-    written_name, uri = split_name(uri)
-    sensor = check_name(name) if name is not None else written_name or default_name(uri)
-    open_once = partial(_open_once, uri, sensor, span or Span())
-    if loop == 1:
-        return open_once()
-    from sensors.looping import LoopingSource
-
-    return LoopingSource(open_once, loop)
-
-
-def open_sources(uris: Sequence[str], *, span: Span | None = None, loop: int = 1) -> list[Source]:
-    """Open several sources under names of their own; if one cannot be opened, none stays open.
-
-    Two equal names that were written are refused; a default name that is taken becomes `name-2`.
-    """
-    written = [split_name(text) for text in uris]
-    names: list[str] = []
-    given = [name for name, _ in written if name is not None]
-    for name in given:
-        if given.count(name) > 1:
-            raise RequestError(f"source {name!r}", "two sources have this name", "give each its own NAME=URI")
-    for written_name, uri in written:
-        names.append(written_name or distinct_name(default_name(uri), [*names, *given]))
-    opened: list[Source] = []
-    try:
-        for name, (_, uri) in zip(names, written, strict=True):
-            opened.append(open_source(uri, span=span, loop=loop, name=name))
-    except BaseException:
-        for source in opened:
-            source.close()
-        raise
-    return opened
-
-
-def default_name(uri: str) -> str:
-    """The sensor's name where none is written: the file's stem, the folder's name, the demo clip's."""
-    path = Path(split_scheme(uri)[1])
-    is_folder = os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises on text too long for a path
-    return safe_name(path.resolve().name if is_folder else path.stem)
-
-
-def _open_once(uri: str, name: str, span: Span) -> Source:
-    scheme, rest = split_scheme(uri)
-    if scheme == "demo":
-        from sensors.drives.demo import open_demo
-
-        return open_demo(rest, name, span)
-    if scheme in _LATER_SCHEMES:
-        remedy = "record it, and give the recording"
-        raise RequestError(shown(uri), f"cameras by {scheme}:// come in a later version", remedy)
-    if scheme == "file":
-        return _open_path(Path(unquote(rest.removeprefix("//"))), name, span)
-    if rest.startswith("//"):
-        what = f"{scheme}:// is not known"
-        raise RequestError(shown(uri), what, "give a path to a video, an image or a folder of images")
-    return _open_path(Path(uri), name, span)
-
-
-def _open_path(path: Path, name: str, span: Span) -> Source:
-    try:
-        is_folder, is_file, is_there = path.is_dir(), path.is_file(), path.exists()
-    except OSError as error:
-        raise RequestError(str(path), f"cannot be looked at: {error.strerror}", "check the path") from error
-    if is_folder:
-        return _reader(READER_OF_A_FOLDER)(path, name, span)
-    if not is_there:
-        raise SourceNotFoundError(str(path), "does not exist", _near_spelling(path))
-    if not is_file:
-        raise RequestError(str(path), "is neither a file nor a folder", "give a recording")
-    reader = READERS_BY_SUFFIX.get(path.suffix.lower())
-    if reader is None:
-        what = f"files with the ending {path.suffix!r} are not read"
-        raise RequestError(str(path), what, f"use one of {' '.join(sorted(READERS_BY_SUFFIX))}")
-    return _reader(reader)(path, name, span)
-
-
-def _reader(place: str) -> Opener:
-    module, _, attribute = place.partition(":")
-    reader: Opener = getattr(import_module(module), attribute)
-    return reader
-
-
-def _near_spelling(path: Path) -> str:
-    try:
-        siblings = [sibling.name for sibling in path.parent.iterdir()]
-    except OSError as error:
-        return f"its folder {path.parent} cannot be read either ({error.strerror}): check the path"
-    near = get_close_matches(path.name, siblings, n=1)
-    return f"did you mean {path.parent / near[0]}?" if near else "check the path"

@@ -19,7 +19,7 @@ from engines.runtime.engine import Completed
 from engines.runtime.inference_thread import InferenceThread
 from engines.runtime.signature import Signature, TensorSpec
 
-_REMEDY = "check the file with `perception engine inspect`, or import the network again"
+_REMEDY = "export the network again, or try it with another program that runs ONNX"
 _FATAL_ONLY = 4  # ort's severity scale; what it has to say reaches people as an EngineError instead
 
 _NUMPY_TYPES = {
@@ -109,13 +109,13 @@ class OnnxRuntimeEngine:
         for image in self._inputs:
             self._bind(image, bundle, signature)
         self._thread = InferenceThread(self._infer, slots)
-        for slot in range(slots):  # ready means warm: the first run of a session allocates and is slow
-            self.submit(slot, 1)
-            try:
+        try:
+            for slot in range(slots):  # ready means warm: the first run of a session allocates and is slow
+                self.submit(slot, 1)
                 self.wait(slot)
-            except EngineError:
-                self.close()
-                raise
+        except BaseException:
+            self.close()
+            raise
 
     def _bind(self, image: NDArray[np.float32], bundle: Bundle, signature: Signature) -> None:
         """Bind one slot's input and outputs to memory of their final shapes."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import Annotated
 
 import typer
 
 from perception.commands.engine import app as engine_app
 from perception.commands.replay import replay
 from perception.commands.subscribe import subscribe
-from sensors.errors import EdgePerceptionError
+from sensors.errors import EXIT_BROKE, EdgePerceptionError
 
 app = typer.Typer(
     name="perception",
-    help="Perception for vehicles: a drive goes in, a stream of detections comes out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -26,7 +27,33 @@ app.add_typer(engine_app, name="engine")
 def main() -> None:
     """Run the command line. What a person can mend is said in one line, without a traceback."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except EdgePerceptionError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a closed pipe: what was checked when it was opened can still break
+        what = error.strerror or str(error)
+        print(f"error: {error.filename or 'output'}: {what}; check the disk's space and who reads", file=sys.stderr)
+        # What is still buffered cannot be written either; Python would try, and complain, on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_BROKE)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("edge-perception"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Perception for vehicles: a drive goes in, a stream of detections comes out."""

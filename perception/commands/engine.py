@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from engines.bundle import Bundle
 
 app = typer.Typer(help="Networks as bundles: import, inspect, bench.", no_args_is_help=True)
 
@@ -52,8 +55,8 @@ def import_(
 
     The finished bundle is run once before it takes its name: it is there and works, or it is not there.
     """
-    from engines.bundle import load_bundle
     from engines.importing import ImportOptions, import_network
+    from sensors.opening import open_source
 
     options = ImportOptions(
         decoder=decoder,
@@ -67,24 +70,24 @@ def import_(
         size=_size(size),
         outputs=_roles(outputs) if outputs else None,
     )
-    import_network(model, output, options, replace_existing=force)
-    bundle = load_bundle(output)
+    if probe:
+        open_source(probe).close()  # a wrong name is said before anything is written
+    bundle = import_network(model, output, options, replace_existing=force)
     settings = bundle.settings
     print(
         f"{output}: {settings.decoder}, {settings.input.width}x{settings.input.height} {settings.input.colour}, "
         f"{settings.fit.value}, {len(bundle.labels)} classes"
     )
     if probe:
-        _probe(output, probe)
+        _probe(bundle, probe)
 
 
-def _probe(folder: Path, uri: str) -> None:
-    from engines.bundle import load_bundle
+def _probe(bundle: Bundle, uri: str) -> None:
     from engines.probe import advice, probe
-    from sensors.source import open_source
+    from sensors.opening import open_source
 
     with open_source(uri) as source:
-        findings = probe(load_bundle(folder), source)
+        findings = probe(bundle, source)
     for finding in findings:
         classes = ", ".join(f"{name} {count}" for name, count in list(finding.classes.items())[:6])
         print(f"  {finding.how:<14} {finding.boxes:>4} boxes, mean score {finding.mean_score:.2f}  {classes}")
@@ -141,7 +144,7 @@ def bench(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
     engine: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure.")] = 3.0,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure the raw engine: inference alone, with its slots kept full."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from perception.replay import Replay
 
 SLOWEST_RATE = 1e-6  # times real time; a frame of a 25 Hz drive then takes 11 hours
+LONGEST_S = 1e9  # some 30 years; keeps a stamp in 64 bits
 INTERRUPTED = 130  # exit code after SIGINT, as shells have it
 
 
@@ -62,6 +63,9 @@ def replay(
 
     if wait_readers and not publish:
         raise UsageError("--wait-readers", "there is nothing to read", "say where with --publish ENDPOINT")
+    for option, seconds in (("--start", start), ("--duration", duration or 0.0)):
+        if not seconds < LONGEST_S:
+            raise UsageError(f"{option} {seconds}", "is no time in a drive", f"give seconds below {LONGEST_S:.0e}")
     request = ReplayRequest(
         sources=sources,
         models=model,
@@ -76,18 +80,23 @@ def replay(
         jsonl=jsonl,
         render=render,
     )
-    with _signals() as caught, Replay(request) as run:
-        caught.then(run.stop)
-        if run.endpoint:
-            readers = f", waiting for {wait_readers} of them" if wait_readers else ""
-            print(f"readers connect to {run.endpoint}{readers}", file=sys.stderr, flush=True)
-        with _progress(run, loop) as watch:
-            run.run(watch)
-        summary = run.summary()
+    try:
+        with _signals() as caught, Replay(request) as run:
+            caught.then(run.stop)
+            if run.endpoint:
+                readers = f", waiting for {wait_readers} of them" if wait_readers else ""
+                print(f"readers connect to {run.endpoint}{readers}", file=sys.stderr, flush=True)
+            with _progress(run, loop) as watch:
+                run.run(watch)
+            summary = run.summary()
+    except _EndedEarly as ended:
+        raise typer.Exit(ended.exit_code) from None
+    if run.behind_s > 1:
+        print(f"fell {run.behind_s:.1f} s behind rate {rate or 1.0}: the networks are slower", file=sys.stderr)
     if json_:
         print(json.dumps(summary))
     else:
-        _print_summary(summary, [path for path in (jsonl, render) if path])
+        _print_summary(summary, run.files)
     if caught.interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -111,11 +120,19 @@ def _rate(text: str | None, publishing: bool) -> float | None:
     return rate
 
 
+class _EndedEarly(BaseException):
+    """A signal before there is a run to drain. No `Exception`: nothing on the way may take it for a failure."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+
+
 class _signals:  # noqa: N801 - reads as a function where it is used
     """SIGINT and SIGTERM drain the run and close it; before there is a run they end the program at once."""
 
     def __init__(self) -> None:
         self.interrupted = False
+        self._is_caught = False
         self._stop: Callable[[], None] | None = None
 
     def then(self, stop: Callable[[], None]) -> None:
@@ -137,9 +154,12 @@ class _signals:  # noqa: N801 - reads as a function where it is used
     def _caught(self, number: int, _frame: Any) -> None:
         import signal
 
-        self.interrupted |= number == signal.SIGINT
+        if self._is_caught:
+            return  # it is draining already, and what drains it must not be entered again
+        self._is_caught = True
+        self.interrupted = number == signal.SIGINT
         if self._stop is None:
-            raise typer.Exit(INTERRUPTED if self.interrupted else 0)
+            raise _EndedEarly(INTERRUPTED if self.interrupted else 0)
         self._stop()
 
 

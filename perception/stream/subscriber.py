@@ -127,7 +127,7 @@ class Subscriber:
                     left_s = WAKE_UP_MS / 1000 if deadline_s is None else deadline_s - time.monotonic()
                     if left_s <= 0:
                         raise self._silence(time.monotonic() - self._waiting_since_s)
-                    self._poller.poll(min(WAKE_UP_MS, math.ceil(left_s * 1000)))
+                    self._poller.poll(math.ceil(min(WAKE_UP_MS, left_s * 1000)))
                     self._watch.update()
         finally:
             if self._closing.is_set():

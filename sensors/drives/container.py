@@ -130,9 +130,9 @@ class VideoContainer:
 def open_video(path: Path, threads: int) -> Iterator[VideoContainer]:
     """Open a video for reading with this many decoding threads; RequestError says why it cannot be."""
     try:
-        # `file:` so that a colon in a name is no protocol; the whitelist so that a playlist in disguise
-        # fetches nothing; metadata of any encoding, because none of it is used.
-        container = av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
+        # `file:` so that a colon in a name is no protocol, and no playlist in disguise leads to the network;
+        # metadata of any encoding, because none of it is used.
+        container = av.open(f"file:{path}", metadata_errors="replace")
     except (av.FFmpegError, ValueError, MemoryError) as error:
         raise _why_not_opened(path, error) from error
     with container:

@@ -16,10 +16,11 @@ from threading import Event
 import cv2
 import numpy as np
 
+from sensors.drives.suffixes import IMAGE_SUFFIXES
 from sensors.drives.whole_image import missing_end
 from sensors.errors import RequestError
 from sensors.frame import Fault, Frame, Item
-from sensors.source import IMAGE_SUFFIXES, SensorInfo, SourceInfo, Span
+from sensors.source import SensorInfo, SourceInfo, Span
 
 # What a folder of images is played at unless said otherwise: the rate of many recorded drives.
 DEFAULT_RATE_HZ = 10.0

@@ -54,7 +54,8 @@ class VideoFile:
 
     Opening looks (index, size, rotation) and closes the file; iterating opens it for itself, so that
     `close()` from another thread only has to ask. Images are views of FFmpeg's memory: nothing to release.
-    `threads` is for decoding; one by default, because inference needs the other cores.
+    `threads` is for decoding; one by default, because inference needs the other cores. With several, damage in
+    a file's last packets may cost sound pictures that the decoder still held: Faults then, accounted for.
     """
 
     def __init__(self, path: Path, name: str, span: Span | None = None, threads: int = 1) -> None:
@@ -117,11 +118,13 @@ class VideoFile:
                 if self._end_ns is not None and stamp_ns >= self._end_ns:
                     return
                 if is_late:
-                    reason = "its time is before that of the picture before it"
+                    reason = outcome.reason or "its time is before that of the picture before it"
                     yield Fault(self._name, sequence, stamp_ns, outcome.arrival_ns, reason)
                 else:
                     yield self._item(sequence, stamp_ns, outcome, upright)
                 sequence += 1
+                if self._closed.is_set():
+                    return
 
     def _item(self, sequence: int, stamp_ns: int, outcome: _Outcome, upright: UprightBgr) -> Item:
         reason = outcome.reason

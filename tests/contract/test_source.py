@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from sensors.frame import Fault, Frame, Item, PixelFormat
-from sensors.source import SensorInfo, Source, SourceInfo, Span, open_source
+from sensors.opening import open_source
+from sensors.source import SensorInfo, Source, SourceInfo, Span
 
 Open = Callable[[], Source]
 

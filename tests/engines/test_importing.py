@@ -25,7 +25,7 @@ from engines.passport import read_passport
 from engines.probe import Finding, advice, probe
 from engines.results import Detections, Thresholds
 from engines.runtime import open_engine
-from sensors.source import open_source
+from sensors.opening import open_source
 
 NAMES = str(list(LABELS))
 
@@ -237,7 +237,7 @@ WRONG = {
     "NaN": (network(always_nan=True), "holds NaN or infinity on a plain grey image"),
     "two inputs": (network(inputs=2), "has 2 inputs"),
     "bytes in": (network(input_type=TensorProto.DOUBLE), "does not load|which is no single float32 image"),
-    "external data": (external_data, r"does not load in ONNX Runtime .*weights\.bin"),
+    "external data": (external_data, r"keeps its weights in a second file"),
 }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
 import signal
 import socket
@@ -224,6 +226,15 @@ def half(path: Path, target: Path, share: float = 0.6) -> Path:
         (["{tmp}/empty.mp4"], ["empty.mp4: is empty"]),
         (["{tmp}/pictures"], ["pictures: has no images in it"]),
         (["{drive}", "--engine", "warp"], ["--engine warp: is unknown", "onnxruntime"]),
+        ([""], ["has an empty path"]),
+        (["{drive}", "--start", "inf"], ["--start inf"]),
+        (["{drive}", "--duration", "inf"], ["--duration inf"]),
+        (["{drive}", "--jsonl", "{tmp}/pipe"], ["pipe: is no plain file"]),
+        (["{tmp}/pictures2", "--jsonl", "{tmp}/pictures2/f.jsonl"], ["f.jsonl: is in what is replayed"]),
+        (
+            ["a={drive}", "b={tmp}/two-b.mp4", "--render", "{tmp}/two.mp4"],
+            ["two-b.mp4: is in what is replayed"],
+        ),
         (["{drive}", "--rate", "fast"], ["--rate fast: is no rate"]),
         (["{drive}", "--rate", "0"], ["--rate 0"]),
         (["{drive}", "--rate", "-1"], ["--rate -1"]),
@@ -234,8 +245,8 @@ def half(path: Path, target: Path, share: float = 0.6) -> Path:
         (["{drive}", "--jsonl", "."], ["is a folder"]),
         (["{drive}", "--render", "{tmp}/seen.avi"], ["seen.avi: is no .mp4 file"]),
         (["{drive}", "--render", "{tmp}/front.mp4/seen.mp4"], ["seen.mp4: cannot be written"]),
-        (["{tmp}/front.mp4", "--render", "{tmp}/front.mp4"], ["front.mp4: is what is replayed"]),
-        (["{tmp}/front.mp4", "--jsonl", "{tmp}/./front.mp4"], ["front.mp4: is what is replayed"]),
+        (["{tmp}/front.mp4", "--render", "{tmp}/front.mp4"], ["front.mp4: is in what is replayed"]),
+        (["{tmp}/front.mp4", "--jsonl", "{tmp}/./front.mp4"], ["front.mp4: is in what is replayed"]),
         (["{drive}", "--jsonl", "{tmp}/seen.mp4", "--render", "{tmp}/seen.mp4"], ["--jsonl and to --render"]),
         (["{drive}", "--jsonl", "x" * 300], ["cannot be written (File name too long)"]),
         (["{drive}", "--model", "x" * 300], ["there is no such bundle"]),
@@ -257,6 +268,10 @@ def test_a_wrong_request_is_refused_before_anything_is_written(
     (tmp_path / "notes.mp4").write_text("remember to record something")
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures2").mkdir()
+    cv2.imwrite(str(tmp_path / "pictures2" / "0.png"), tiny_networks.solid(200))
+    shutil.copy(drive, tmp_path / "two-b.mp4")
+    os.mkfifo(tmp_path / "pipe")
     before = contents(tmp_path)
     filled = [word.format(tmp=tmp_path, drive=drive) for word in words]
     model = [] if "--model" in words else ["--model", bundle]
@@ -409,7 +424,77 @@ def test_probe_reports_each_way_of_feeding(cli: Cli, drive: Path, tmp_path: Path
         assert how in ended.out
 
 
+def test_a_probe_of_a_wrong_source_is_refused_before_the_bundle_is_written(cli: Cli, tmp_path: Path) -> None:
+    model = tiny_networks.write_network(tmp_path / "net.onnx", names="['blue', 'green', 'red']")
+    ended = cli("engine", "import", model, "-o", tmp_path / "net", "--probe", tmp_path / "none.mp4")
+    assert_refused(ended, 2, "none.mp4: does not exist")
+    assert not (tmp_path / "net").exists()
+
+
+def test_several_cameras_are_drawn_each_into_a_file_that_is_named(
+    cli: Cli, bundle: Path, drive: Path, tmp_path: Path
+) -> None:
+    ended = cli("replay", f"a={drive}", f"b={drive}", "--model", bundle, "--render", tmp_path / "two.mp4")
+    assert ended.code == 0
+    assert tree(tmp_path) == {"two-a.mp4", "two-b.mp4"}
+    for name in ("two-a.mp4", "two-b.mp4"):
+        assert f"wrote {tmp_path / name}" in ended.out
+
+
+def test_a_replay_that_falls_behind_says_so(cli: Cli, bundle: Path, drive: Path) -> None:
+    ended = cli("replay", drive, "--model", bundle, "--rate", "1e6", "--loop", "3000", "--duration", "0.5")
+    assert ended.code == 0
+    assert "behind rate 1e6" in ended.err
+
+
 # --- processes
+
+
+def test_a_full_disk_ends_the_replay_with_one_line_and_leaves_nothing(
+    bundle: Path, drive: Path, tmp_path: Path
+) -> None:
+    words = ["replay", str(drive), "--model", str(bundle), "--loop", "50", "--jsonl", str(tmp_path / "f.jsonl")]
+    limit = 16 * 1024  # bytes a file may have
+    ended = subprocess.run(
+        [*COMMAND, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: (
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        ),
+    )
+    assert ended.returncode == 3
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "File too large" in line
+    assert tree(tmp_path) == set()
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_while_everything_is_opened_ends_at_once(
+    bundle: Path, drive: Path, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    """Sent when the first thread of the engine starts, which is in the middle of its warm-up."""
+    script = f"""
+import os, threading
+from engines.runtime.inference_thread import InferenceThread
+submit = InferenceThread.submit
+def submit_and_signal(self, slot, rows):
+    submit(self, slot, rows)
+    os.kill(os.getpid(), {sent.value})
+InferenceThread.submit = submit_and_signal
+from perception.commands.app import main
+main()
+"""
+    words = ["replay", str(drive), "--model", str(bundle), "--jsonl", str(tmp_path / "f.jsonl")]
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, check=False, timeout=WAIT_S
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", "")
+    assert tree(tmp_path) == set()
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])

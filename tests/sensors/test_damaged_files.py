@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from sensors.errors import RequestError, SourceError
 from sensors.frame import Fault, Frame, Item
-from sensors.source import Source, Span, open_source
+from sensors.opening import open_source
+from sensors.source import Source, Span
 
 EXAMPLES = int(os.environ.get("SOURCE_FUZZ_EXAMPLES", "120"))
 HANGS_AFTER_S = 30

@@ -12,7 +12,8 @@ import pytest
 from sensors.errors import RequestError, SourceError
 from sensors.frame import Fault, Item
 from sensors.looping import LoopingSource
-from sensors.source import SensorInfo, SourceInfo, open_source
+from sensors.opening import open_source
+from sensors.source import SensorInfo, SourceInfo
 
 MS = 1_000_000
 

@@ -15,7 +15,8 @@ from sensors.drives.images import ImageFolder
 from sensors.drives.video import VideoFile
 from sensors.errors import RequestError, SourceNotFoundError
 from sensors.naming import shown
-from sensors.source import READERS_BY_SUFFIX, Span, open_source, open_sources
+from sensors.opening import READERS_BY_SUFFIX, open_source, open_sources
+from sensors.source import Span
 
 
 @pytest.fixture

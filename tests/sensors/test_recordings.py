@@ -11,7 +11,7 @@ import pytest
 
 from sensors.drives.video import VideoFile
 from sensors.frame import Fault, Frame, Item
-from sensors.source import open_source
+from sensors.opening import open_source
 
 pytestmark = pytest.mark.data
 

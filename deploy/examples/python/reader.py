@@ -21,13 +21,16 @@ def main(endpoint: str) -> int:
     open_topics: set[str] = set()
     session, received, lost = "", 0, 0
     while True:
-        topic_bytes, payload = socket.recv_multipart()
-        topic = topic_bytes.decode()
+        parts = socket.recv_multipart()
         try:
-            frame = perception_pb2.FrameResult.FromString(payload)
+            frame = perception_pb2.FrameResult.FromString(parts[-1])
+            is_ours = len(parts) == 2 and frame.session != ""
         except DecodeError:
+            is_ours = False
+        if not is_ours:
             print("passed over what is no message of edge-perception", file=sys.stderr)
             continue
+        topic = f"detections/{frame.sensor}/"
 
         if frame.session != session:  # the first message, or the publisher has started again
             session = frame.session
