@@ -18,6 +18,7 @@ import structlog
 from engines.bundle import load_bundle
 from engines.results import Thresholds
 from engines.runtime import AUTO
+from perception.cores import running_on, split_cores
 from perception.errors import StreamError, UsageError
 from perception.message import NetworkInfo, Status, decode_message, to_json_dict
 from perception.network import Network, open_network
@@ -82,16 +83,18 @@ class Replay:
             else:
                 self._publisher = NullPublisher()
             self.networks: list[Network] = []
-            for bundle in bundles:
-                network = open_network(
-                    bundle,
-                    engine=request.engine,
-                    slots=SLOTS,
-                    threads=request.threads,
-                    thresholds=request.thresholds,
-                )
-                opened.callback(network.engine.close)
-                self.networks.append(network)
+            engine_cores, self._other_cores = split_cores(request.threads)
+            with running_on(engine_cores):
+                for bundle in bundles:
+                    network = open_network(
+                        bundle,
+                        engine=request.engine,
+                        slots=SLOTS,
+                        threads=request.threads,
+                        thresholds=request.thresholds,
+                    )
+                    opened.callback(network.engine.close)
+                    self.networks.append(network)
             self._labels = [bundle.labels for bundle in bundles]
             self._outbox = Outbox(
                 networks=[NetworkInfo(n.bundle.name, n.bundle.sha256, n.engine.name) for n in self.networks],
@@ -132,7 +135,8 @@ class Replay:
         if self._stopping.is_set():
             return
         cpu_began_s = time.process_time()
-        self._pipeline.run(watch)
+        with running_on(self._other_cores):
+            self._pipeline.run(watch)
         self._cpu_s = time.process_time() - cpu_began_s
         total = self.ledger.total()
         if not total.captured and not self._stopping.is_set():
