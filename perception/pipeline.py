@@ -11,17 +11,16 @@ that was entered in the ledger is closed there, also when a thread fails or the 
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import Queue
 
 from engines.decoders.decoder import NonFiniteOutputError
 from engines.errors import EngineError
 from engines.results import Detections
+from perception.handover import Handover
 from perception.ledger import Entry, Fate, Ledger, LedgerError
 from perception.message import Status
 from perception.network import Network
@@ -34,8 +33,6 @@ from sensors.source import Source
 
 # Decoded frames that wait for the feeder, a source: one to hand over while the next is decoded.
 READ_AHEAD = 2
-# The default of 5 ms lets a thread that computes in Python hold up the one that feeds the engine for that long.
-SWITCH_INTERVAL_S = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,7 @@ class Pipeline:
         self._clock = clock
         self._slots = Slots(slots)
         self._observers = observers
-        self._queues: list[Queue[_Captured | None]] = [Queue(READ_AHEAD) for _ in sources]
+        self._queues: list[Handover[_Captured]] = [Handover(READ_AHEAD) for _ in sources]
         self._trackers: dict[tuple[str, int], Tracker] = {}
         self._last_stamps_ns = {sensor.name: 0 for source in sources for sensor in source.info.sensors}
         self._stopping = threading.Event()
@@ -92,7 +89,6 @@ class Pipeline:
 
         `watch` is called about every `watch_every_s` on this thread, for a progress bar.
         """
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         threads = [
             threading.Thread(target=self._read, args=(source, queue), name=f"reader-{index}")
             for index, (source, queue) in enumerate(zip(self._sources, self._queues, strict=True))
@@ -120,7 +116,7 @@ class Pipeline:
 
     # --- reader ---------------------------------------------------------------------------------------
 
-    def _read(self, source: Source, queue: Queue[_Captured | None]) -> None:
+    def _read(self, source: Source, queue: Handover[_Captured]) -> None:
         first_stamp_ns: int | None = None
         try:
             for item in source:
@@ -144,7 +140,7 @@ class Pipeline:
         except BaseException as failure:
             self._fail(failure)
         finally:
-            queue.put(None)
+            queue.finish()
 
     # --- feeder ---------------------------------------------------------------------------------------
 

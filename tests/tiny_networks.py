@@ -73,7 +73,7 @@ def write_network(
     cells = total_cells(width, height)
     weight, bias = weights(cells)
     if always_nan:
-        bias[0] = np.nan
+        bias[-1] = np.nan  # of a score
     constants = {
         "weight": weight,
         "bias": bias,

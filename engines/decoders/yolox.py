@@ -61,17 +61,19 @@ class Yolox:
 
     def decode(self, outputs: Outputs, geometry: Geometry, thresholds: Thresholds) -> Detections:
         """Boxes in source pixels, clipped, best score first. Raises `NonFiniteOutputError`."""
-        check_finite(outputs)
         predictions = outputs[_PREDICTIONS]
+        objectness = predictions[:, _OBJECTNESS].copy()  # a column: in one piece it is looked at once
+        check_finite(_PREDICTIONS, objectness)
         # A class score is at most 1, so objectness bounds the score, and most rows go without
         # a look at their classes.
-        hopeful = np.flatnonzero(predictions[:, _OBJECTNESS] > thresholds.lowest_score)
+        hopeful = np.flatnonzero(objectness > thresholds.lowest_score)
         if not len(hopeful):
             return Detections.empty()
         rows = predictions[hopeful].astype(np.float32, copy=False)
+        check_finite(_PREDICTIONS, rows)
         classes = rows[:, _CLASSES:].argmax(axis=1)
-        objectness = np.minimum(rows[:, _OBJECTNESS], 1)  # or the product might overflow
-        scores = objectness * rows[np.arange(len(rows)), _CLASSES + classes]
+        # Objectness at most 1, or the product might overflow.
+        scores = np.minimum(rows[:, _OBJECTNESS], 1) * rows[np.arange(len(rows)), _CLASSES + classes]
         chosen = np.flatnonzero(scores > thresholds.per_class(self._class_count)[classes])
         if not len(chosen):
             return Detections.empty()

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle, load_bundle
 from engines.importing import ImportOptions, import_network
+from perception.cores import running_on, split_cores
 from perception.message import NetworkInfo
 from perception.network import Network, open_network
 from perception.pipeline import Pipeline, Result
@@ -38,6 +39,8 @@ from sensors.opening import open_sources
 DATA = Path(os.environ.get("EDGE_PERCEPTION_DATA", Path(__file__).parents[3] / "shared" / "data"))
 CLIP = DATA / "drives" / "videos" / "solidWhiteRight.mp4"  # 221 frames of 960x540 at 25 fps
 NETWORK = DATA / "models" / "yolox_nano.onnx"
+
+ENGINE_CORES, OTHER_CORES = split_cores(engine_threads=1)
 
 WARM_UP_S = 1.0  # of a second process, before it is measured against
 
@@ -80,7 +83,8 @@ def first_image() -> NDArray[np.uint8]:
 @contextmanager
 def opened_network(bundle: Bundle) -> Iterator[Network]:
     """The bundle in an engine with one thread and as many slots as a replay has."""
-    network = open_network(bundle, slots=SLOTS, threads=1)
+    with running_on(ENGINE_CORES):
+        network = open_network(bundle, slots=SLOTS, threads=1)
     with network.engine:
         yield network
 
@@ -99,8 +103,8 @@ def opened_pipeline(
     rate: float | None = None,
     observers: Sequence[Callable[[Result], None]] = (),
 ) -> Iterator[Pipeline]:
-    """The clip and the pipeline as `perception replay` puts them together, ready to run."""
-    with ExitStack() as opened:
+    """The clip and the pipeline as `perception replay` puts them together, ready to run, on the cores it has there."""
+    with running_on(OTHER_CORES), ExitStack() as opened:
         sources = [opened.enter_context(source) for source in open_sources([str(clip)])]
         yield Pipeline(sources, [network], outbox, ReplayClock(rate), SLOTS, observers)
 

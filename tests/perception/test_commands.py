@@ -81,9 +81,8 @@ def spoiled(bundle: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
     """The command sets what holds for a whole process."""
-    interval, threads = sys.getswitchinterval(), cv2.getNumThreads()
+    threads = cv2.getNumThreads()
     yield
-    sys.setswitchinterval(interval)
     cv2.setNumThreads(threads)
 
 
