@@ -7,6 +7,7 @@ it belongs to, and an image that came into the wrong place shows.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,10 +32,10 @@ OPTIONS = ImportOptions(decoder="yolov8", colour="BGR", scale=1 / 255)  # as the
 OnWhite = Literal["answers", "fails", "nan"]
 
 
-def weights(cells: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weight (3, 7 * cells) and bias (7 * cells,) from the channels' means to the output."""
-    weight = np.zeros((3, 4 + len(LABELS), cells), np.float32)
-    bias = np.zeros((4 + len(LABELS), cells), np.float32)
+def weights(cells: int, classes: int = len(LABELS)) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight (3, rows * cells) and bias (rows * cells,) from the channels' means to the output, rows 4 + classes."""
+    weight = np.zeros((3, 4 + classes, cells), np.float32)
+    bias = np.zeros((4 + classes, cells), np.float32)
     bias[:4, 0] = (*BOX, *BOX_SIZE)
     weight[0, 2, 0] = 8  # wider with blue
     for channel in range(3):
@@ -65,19 +66,20 @@ def write_network(
     opset: int = 13,
     input_type: int = TensorProto.FLOAT,
     inputs: int = 1,
+    classes: int = len(LABELS),
 ) -> Path:
     """Write one. `size` is (width, height); `work` is the side of an image that it folds for nothing, to be slow;
-    `names` goes into the metadata as exporters write class names.
+    `names` goes into the metadata as exporters write class names; of more `classes` it finds only the first three.
     """
     width, height = size
     cells = total_cells(width, height)
-    weight, bias = weights(cells)
+    weight, bias = weights(cells, classes)
     if always_nan:
         bias[-1] = np.nan  # of a score
     constants = {
         "weight": weight,
         "bias": bias,
-        "shape": np.array([1, 4 + len(LABELS), cells], np.int64),
+        "shape": np.array([1, 4 + classes, cells], np.int64),
     }
     nodes: list[Any] = []
     rows: list[Any] = ["height", "width"] if free_size else [height, width]
@@ -127,7 +129,7 @@ def write_network(
         ]
         flat = "worked"
     nodes.append(helper.make_node("Reshape", [flat, "shape"], [OUTPUT]))
-    outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1, 4 + len(LABELS), cells])]
+    outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1, 4 + classes, cells])]
     if second_output:
         outputs.append(helper.make_tensor_value_info("means", TensorProto.FLOAT, [1, 3]))
     shape = [1, 3, *rows] if layout == "NCHW" else [1, *rows, 3]
@@ -160,3 +162,7 @@ def make_bundle(folder: Path, **network: Any) -> Bundle:
 def solid(blue: int, green: int = 0, red: int = 0, size: tuple[int, int] = (SIDE, SIDE)) -> NDArray[np.uint8]:
     """An image of one colour; `size` is (width, height)."""
     return np.full((size[1], size[0], 3), (blue, green, red), np.uint8)
+
+
+if __name__ == "__main__":  # python tests/tiny_networks.py OUT.onnx: one with the classes of `--labels coco`
+    write_network(Path(sys.argv[1]), classes=80)
