@@ -44,23 +44,29 @@ def subscribe(  # typer calls it by name
     from perception.stream import Subscriber
 
     line_of = _json_line if as_json else _plain_line
-    interrupted = pipe_closed = False
+    caught: list[int] = []
+    pipe_closed = False
     with Subscriber(endpoint, topic, newest=newest, follow=follow) as subscriber:
-        before = signal.signal(signal.SIGTERM, lambda *_: subscriber.close())
+
+        def stop(number: int, _frame: object) -> None:
+            caught.append(number)
+            subscriber.close()
+
+        # A handler for SIGINT too: a KeyboardInterrupt is lost where it strikes inside a library's callback.
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             for message in islice(_messages(subscriber, timeout), count):
                 print(line_of(message), flush=True)
-        except KeyboardInterrupt:
-            interrupted = True
         except BrokenPipeError:  # `| head` has seen enough
             pipe_closed = True
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())  # or Python complains once more at exit
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             if not pipe_closed:
                 print(_summary(subscriber), file=sys.stderr)
-    if interrupted:
+    if signal.SIGINT in caught:
         raise typer.Exit(130)
     if subscriber.lost or subscriber.malformed:
         raise typer.Exit(1)
