@@ -31,8 +31,9 @@ class Motion:
     def __init__(self) -> None:
         # Planes: value, rate, variance of the value, covariance of both, variance of the rate.
         # Columns: centre x, centre y, width, height; pixels and seconds.
-        self._filters = np.empty((5, 0, 4))
-        self._sides = np.empty((0, 4))  # width, height, width, height as last measured: the unit of all noise
+        self._filters: NDArray[np.float64] = np.empty((5, 0, 4))
+        # Width, height, width, height as last measured: the unit of all noise.
+        self._sides: NDArray[np.float64] = np.empty((0, 4))
 
     def __len__(self) -> int:
         return len(self._sides)

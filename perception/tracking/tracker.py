@@ -84,9 +84,9 @@ class Tracker:
         self._next_id = 1
         # One row a track, oldest first, the same row in each.
         self._motion = Motion()
-        self._ids = np.empty(0, np.int64)  # 0: seen once, not confirmed
-        self._classes = np.empty(0, np.int32)  # as last seen
-        self._unseen_ns = np.empty(0, np.int64)
+        self._ids: NDArray[np.int64] = np.empty(0, np.int64)  # 0: seen once, not confirmed
+        self._classes: NDArray[np.int32] = np.empty(0, np.int32)  # as last seen
+        self._unseen_ns: NDArray[np.int64] = np.empty(0, np.int64)
 
     def update(self, detections: Detections, stamp_ns: int) -> Detections:
         """Take in a frame's detections and return them, in the same order, with `track_ids` filled.
