@@ -1,26 +1,29 @@
 """A frame's whole way, source to socket. Read this file and you know it.
 
-    reader (one a source)   read and decode -> wait until the frame is due -> enter it in the ledger -> bounded queue
-    feeder                  the earliest frame of all sources -> free slot: stage into every engine's input -> submit
+    reader (one a source)   read and decode -> wait until the frame is due -> enter it in the ledger -> intake
+    feeder                  a free slot, the intake's next frame: stage into every engine's input -> submit
     inference thread        (inside a CPU engine) runs what was submitted
     completer               wait in submit order -> decode -> track -> publish, close the ledger -> observers
 
-Nothing is dropped here: where a queue or the slots are full, the one before waits, back to the reader. Every item
-that was entered in the ledger is closed there, also when a thread fails or the run is stopped.
+Of a recorded drive nothing is dropped: where the intake or the slots are full, the one before waits, back to the
+reader. Live, the newest frame of each camera wins and the older one's fate is "superseded"; a source that breaks
+leaves the others running. Every item that was entered in the ledger is closed there, also when a thread fails or the
+run is stopped.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from engines.decoders.decoder import NonFiniteOutputError
 from engines.errors import EngineError
 from engines.results import Detections
-from perception.handover import Handover
+from perception.camera import Camera
+from perception.intake import Captured, InStampOrder, Intake, NewestFirst
 from perception.ledger import Entry, Fate, Ledger, LedgerError
 from perception.message import Status
 from perception.network import Network
@@ -28,11 +31,11 @@ from perception.slots import Job, Slots
 from perception.stream import Outbox
 from perception.tracking import Tracker
 from sensors.clock import ReplayClock
+from sensors.errors import EdgePerceptionError
 from sensors.frame import Fault, Frame, Item
 from sensors.source import Source
 
-# Decoded frames that wait for the feeder, a source: one to hand over while the next is decoded.
-READ_AHEAD = 2
+EVERY_FRAME = Camera()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +50,12 @@ class Result:
     payload: bytes  # the message as it was sent
 
 
-@dataclass(frozen=True, slots=True)
-class _Captured:
-    """An item between its reader and the feeder."""
-
-    item: Item
-    entry: Entry
-    elapsed_ns: int  # of its source's time since its first stamp
-
-
 class Pipeline:
-    """One run over some sources. `run` blocks; `stop` may be called from any thread or signal handler."""
+    """One run over some sources. `run` blocks; `stop` may be called from any thread or signal handler.
+
+    `live`: the newest frame wins, recorded sources (at the clock's pace) included. `cameras`: by sensor, where
+    something other than every whole frame is wanted.
+    """
 
     def __init__(
         self,
@@ -67,19 +65,27 @@ class Pipeline:
         clock: ReplayClock,
         slots: int,
         observers: Sequence[Callable[[Result], None]] = (),
+        *,
+        live: bool = False,
+        cameras: Mapping[str, Camera] | None = None,
     ) -> None:
         self.ledger = Ledger()
         self.wall_s = 0.0
         self.last_failure = ""  # of a frame, in words
+        self.source_failures: dict[str, Exception] = {}  # by URI: live sources that broke while others go on
         self._sources = sources
         self._networks = networks
         self._outbox = outbox
         self._clock = clock
         self._slots = Slots(slots)
         self._observers = observers
-        self._queues: list[Handover[_Captured]] = [Handover(READ_AHEAD) for _ in sources]
+        self._live = live
+        self._cameras = dict(cameras or {})
         self._trackers: dict[tuple[str, int], Tracker] = {}
         self._last_stamps_ns = {sensor.name: 0 for source in sources for sensor in source.info.sensors}
+        self._intake: Intake = (
+            NewestFirst(len(sources), list(self._last_stamps_ns)) if live else InStampOrder(len(sources))
+        )
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
         self._wall_minus_monotonic_ns = time.time_ns() - time.monotonic_ns()
@@ -90,8 +96,8 @@ class Pipeline:
         `watch` is called about every `watch_every_s` on this thread, for a progress bar.
         """
         threads = [
-            threading.Thread(target=self._read, args=(source, queue), name=f"reader-{index}")
-            for index, (source, queue) in enumerate(zip(self._sources, self._queues, strict=True))
+            threading.Thread(target=self._read, args=(index, source), name=f"reader-{index}")
+            for index, source in enumerate(self._sources)
         ]
         completer = threading.Thread(target=self._complete_all, name="completer")
         threads += [threading.Thread(target=self._feed, name="feeder"), completer]
@@ -116,14 +122,15 @@ class Pipeline:
 
     # --- reader ---------------------------------------------------------------------------------------
 
-    def _read(self, source: Source, queue: Handover[_Captured]) -> None:
+    def _read(self, index: int, source: Source) -> None:
         first_stamp_ns: int | None = None
+        paces = self._clock.paces and not source.info.live  # a camera has its own pace
         try:
             for item in source:
                 if first_stamp_ns is None:
                     first_stamp_ns = item.stamp_ns
                 elapsed_ns = item.stamp_ns - first_stamp_ns
-                due_ns = self._clock.wait_until(elapsed_ns, self._stopping)
+                due_ns = self._clock.wait_until(elapsed_ns, self._stopping) if paces else 0
                 if self._stopping.is_set():
                     _release(item)
                     break
@@ -132,28 +139,39 @@ class Pipeline:
                 except LedgerError:
                     _release(item)
                     raise
-                if self._clock.paces:
+                if paces:
                     # The frame was decoded ahead and waited: to the rest of the way it arrives when it is due.
                     entry.arrival_ns = due_ns
                     entry.decoded_ns = due_ns if entry.decoded_ns else 0
-                queue.put(_Captured(item, entry, elapsed_ns))
+                if isinstance(item, Frame) and entry.sequence % self._camera(entry.sensor).every:
+                    self._drop(Captured(item, entry, elapsed_ns), "skipped")
+                elif (superseded := self._intake.put(index, Captured(item, entry, elapsed_ns))) is not None:
+                    self._drop(superseded, "superseded")
+        except Exception as failure:
+            if self._live and isinstance(failure, EdgePerceptionError):
+                self.source_failures[source.info.uri] = failure
+            else:
+                self._fail(failure)
         except BaseException as failure:
             self._fail(failure)
         finally:
-            queue.finish()
+            self._intake.finish(index)
+
+    def _drop(self, captured: Captured, reason: str) -> None:
+        self.ledger.drop(captured.entry, reason)
+        _release(captured.item)
 
     # --- feeder ---------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
-        """Take the earliest item of all sources, so that the order never depends on timing."""
-        heads = [queue.get() for queue in self._queues]
-        while waiting := [(head.elapsed_ns, index, head) for index, head in enumerate(heads) if head is not None]:
-            _, index, head = min(waiting, key=lambda entry: entry[:2])
-            self._slots.submitted(self._stage(head, self._slots.take()))
-            heads[index] = self._queues[index].get()
+        # The slot first: a live frame is chosen when it can be staged, and is the newest then.
+        slot = self._slots.take()
+        while (captured := self._intake.take()) is not None:
+            self._slots.submitted(self._stage(captured, slot))
+            slot = self._slots.take()
         self._slots.finish()
 
-    def _stage(self, captured: _Captured, slot: int) -> Job:
+    def _stage(self, captured: Captured, slot: int) -> Job:
         """Put a frame into every network's input and start them; what cannot be staged only keeps its turn."""
         item, entry = captured.item, captured.entry
         if isinstance(item, Fault):
@@ -203,9 +221,12 @@ class Pipeline:
                 detections, status, reason = self._infer(job)
             finally:
                 self._slots.free(job.slot)  # results are copies: the next frame may be staged while this one goes on
-            if status is Status.OK:
+            if status is Status.OK and frame is not None:
+                camera = self._camera(entry.sensor)
                 detections = [
-                    self._tracker(entry.sensor, index).update(found, entry.stamp_ns)
+                    self._tracker(entry.sensor, index).update(
+                        camera.kept(found, frame.width, frame.height), entry.stamp_ns
+                    )
                     for index, found in enumerate(detections)
                 ]
             entry.postprocessed_ns = entry.published_ns = time.monotonic_ns()
@@ -265,6 +286,9 @@ class Pipeline:
         return tracker
 
     # --- all threads ----------------------------------------------------------------------------------
+
+    def _camera(self, sensor: str) -> Camera:
+        return self._cameras.get(sensor, EVERY_FRAME)
 
     def _fail(self, failure: BaseException) -> None:
         """Remember the first failure and let the run drain."""

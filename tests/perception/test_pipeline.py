@@ -21,6 +21,7 @@ from engines.decoders import build_decoder
 from engines.decoders.grids import total_cells
 from engines.errors import EngineError
 from engines.results import Thresholds
+from perception.camera import Camera
 from perception.ledger import SensorCounts
 from perception.message import FrameMessage, NetworkInfo, Status, decode_message
 from perception.network import Network, open_network
@@ -146,13 +147,14 @@ class Run:
         networks: Sequence[Network] | None = None,
         observers: Sequence[Callable[[Result], None]] = (),
         rate: float | None = None,
+        **pipeline: Any,
     ) -> None:
         self.sources = sources
         self.networks = [fake_network()] if networks is None else networks
         self.recorder = Recorder()
         infos = [NetworkInfo(network.bundle.name, "ab" * 32, "fake") for network in self.networks]
         self.outbox = Outbox(infos, [network.bundle.labels for network in self.networks], self.recorder)
-        self.pipeline = Pipeline(sources, self.networks, self.outbox, ReplayClock(rate), 2, observers)
+        self.pipeline = Pipeline(sources, self.networks, self.outbox, ReplayClock(rate), 2, observers, **pipeline)
         self.unbalanced: list[SensorCounts] = []
         self.samples = 0
         self.raised: BaseException | None = None
@@ -539,3 +541,83 @@ def test_a_run_over_a_source_with_nothing_only_ends_its_stream() -> None:
     run = Run([ListedSource([])]).go()
     assert run.raised is None
     assert summary(run.recorder.of("front")) == [(0, "END_OF_STREAM")]
+
+
+def slow_network(delay_s: float = 0.02) -> Network:
+    return fake_network(delay_s=lambda _slot: delay_s)
+
+
+def test_live_the_newest_frame_wins_and_what_it_replaces_is_counted() -> None:
+    source = ListedSource(colours(120), delay_s=lambda: 0.003)
+    run = Run([source], [slow_network()], live=True).go()
+    counts = run.pipeline.ledger.counts()["front"]
+    published = [m.frame_sequence for m in run.recorder.of() if m.status is Status.OK]
+    assert counts.captured == 120
+    assert counts.published == len(published)
+    assert counts.dropped == {"superseded": 120 - len(published)}
+    assert 5 < len(published) < 60
+    assert published == sorted(published)
+    for message in run.recorder.of()[:-1]:
+        assert_is_of(message, colours(120)[message.frame_sequence])
+
+
+def test_live_sources_share_an_engine_evenly_and_a_stalled_one_holds_up_nobody() -> None:
+    names = ["a", "b", "c"]
+    sources = [ListedSource(colours(150), name, delay_s=lambda: 0.004) for name in names]
+    stalled = ListedSource(colours(2), "stalled", delay_s=lambda: 0.3)
+    run = Run([*sources, stalled], [slow_network(0.01)], live=True).go()
+    counts = run.pipeline.ledger.counts()
+    published = [counts[name].published for name in names]
+    assert min(published) > 10
+    assert max(published) - min(published) <= max(2, 0.05 * max(published))
+    assert counts["stalled"].published == 2
+
+
+def test_live_below_saturation_nothing_is_dropped() -> None:
+    run = Run([ListedSource(colours(12), delay_s=lambda: 0.06)], live=True).go()
+    assert run.pipeline.ledger.counts()["front"].published == 12
+
+
+def test_live_a_source_that_breaks_leaves_the_others_running() -> None:
+    broken = ListedSource([(10, 20, 30), SourceError("front", "was unplugged", "plug it in")])
+    whole = ListedSource(colours(20), "rear", delay_s=lambda: 0.01)
+    run = Run([broken, whole], live=True).go()
+    assert run.raised is None
+    assert run.pipeline.ledger.counts()["rear"].captured == 20
+    assert run.recorder.of("rear")[-2].frame_sequence == 19
+    assert list(run.pipeline.source_failures) == ["test:front"]
+    assert "was unplugged" in str(run.pipeline.source_failures["test:front"])
+
+
+def test_live_a_bug_in_a_source_still_ends_the_run() -> None:
+    broken = ListedSource([(10, 20, 30), ZeroDivisionError("a bug")])
+    run = Run([broken, ListedSource(colours(20), "rear", delay_s=lambda: 0.01)], live=True).go()
+    assert isinstance(run.raised, ZeroDivisionError)
+
+
+def test_live_a_recorded_source_keeps_the_clocks_pace_and_a_camera_its_own() -> None:
+    camera = ListedSource(colours(20), "camera", step_ns=10**9)  # its stamps say 20 s, and it gives them at once
+    camera.info = replace(camera.info, live=True)
+    recorded = ListedSource(colours(5), "recorded", step_ns=50_000_000)
+    began_s = time.monotonic()
+    run = Run([camera, recorded], rate=1.0, live=True).go()
+    assert 0.2 <= time.monotonic() - began_s < 5
+    assert run.pipeline.ledger.counts()["recorded"].published == 5
+
+
+def test_only_each_nth_frame_is_inferred_and_the_others_are_counted() -> None:
+    items = [*colours(9), "cut short"]
+    run = Run([ListedSource(items)], cameras={"front": Camera(every=3)}).go()
+    counts = run.pipeline.ledger.counts()["front"]
+    assert (counts.captured, counts.published) == (10, 3)
+    assert counts.dropped == {"skipped": 6}
+    assert counts.failed == {"decode_failed": 1}
+    assert [m.frame_sequence for m in run.recorder.of()[:-1]] == [0, 3, 6, 9]
+
+
+def test_what_lies_in_a_region_to_ignore_is_not_found() -> None:
+    everywhere = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+    sources = [ListedSource(colours(3)), ListedSource(colours(3), "rear")]
+    run = Run(sources, cameras={"front": Camera(ignore=(everywhere,))}).go()
+    assert [len(m.detections) for m in run.recorder.of()[:-1]] == [0, 0, 0]
+    assert all(len(m.detections) for m in run.recorder.of("rear")[:-1])
