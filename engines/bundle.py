@@ -8,33 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from engines.errors import BundleError
 from engines.letterbox import Fit, Pixels
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from engines.settings_file import SettingsError, Strict, parse
 
 SETTINGS, MODEL, LABELS, PASSPORT = "bundle.toml", "model.onnx", "labels.txt", "passport.json"
 _HASHED = (SETTINGS, MODEL, LABELS)
 _MAX_INPUT = 8192  # pixels a side; a hostile file must not make us allocate more than 200 million floats
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class InputSettings(_Strict):
+class InputSettings(Strict):
     """The network's image input."""
 
     width: Annotated[int, Field(ge=1, le=_MAX_INPUT)]
@@ -47,7 +37,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class BundleSettings(_Strict):
+class BundleSettings(Strict):
     """What `bundle.toml` says. Pixels go in as `(x * scale - mean) / std`, x in 0..255, in `colour` order."""
 
     decoder: str
@@ -131,17 +121,9 @@ def load_bundle(folder: Path | str) -> Bundle:
 def parse_settings(text: bytes, where: str) -> BundleSettings:
     """Read a `bundle.toml`; `where` names it in errors. Raises `BundleError`."""
     try:
-        table: dict[str, Any] = tomllib.loads(text.decode())
-    except (ValueError, RecursionError) as error:  # beside TOMLDecodeError: an integer of 5,000 digits, deep nesting
-        raise BundleError(where, f"is not TOML ({error})", "import the network again, or mend that line") from None
-    try:
-        return BundleSettings.model_validate(table)
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BundleError(
-            where, f"{key}: {first['msg'].lower()}", "mend that key, or import the network again"
-        ) from None
+        return parse(text, BundleSettings)
+    except SettingsError as error:
+        raise BundleError(where, str(error), "mend that, or import the network again") from None
 
 
 def parse_labels(text: bytes, where: str) -> tuple[str, ...]:

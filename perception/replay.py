@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import time
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
-import structlog
 
 from engines.bundle import load_bundle
 from engines.results import Thresholds
 from engines.runtime import AUTO
 from perception.cores import running_on, split_cores
 from perception.errors import StreamError, UsageError
+from perception.failure_log import FailureLog
 from perception.message import NetworkInfo, Status, decode_message, to_json_dict
 from perception.network import Network, open_network
 from perception.pipeline import Pipeline, Result
 from perception.rendering import VideoWriter, draw
 from perception.stream import NullPublisher, Outbox, Publisher
+from perception.summary import summary
 from perception.whole_file import whole_file
 from sensors.clock import ReplayClock
 from sensors.opening import open_sources
@@ -157,35 +157,7 @@ class Replay:
 
     def summary(self) -> dict[str, Any]:
         """Figures of the run, as `--json` prints them. Latencies are None where nothing was published."""
-        ledger, total, wall_s = self.ledger, self.ledger.total(), self._pipeline.wall_s
-        busy_s = ledger.engine_busy_ns / 1e9
-
-        def percentiles(durations: Any) -> dict[str, float | None]:
-            return {name: _rounded(durations.ms(percent)) for name, percent in (("p50", 50), ("p99", 99))}
-
-        def one_or_all(names: list[str]) -> str | list[str]:
-            return names[0] if len(names) == 1 else names
-
-        return {
-            "captured": total.captured,
-            "published": total.published,
-            "dropped": dict(total.dropped),
-            "failed": dict(total.failed),
-            "wall_s": round(wall_s, 4),
-            "fps": round(total.published / wall_s, 3) if wall_s else 0.0,
-            "engine_fps": round(ledger.inferences / busy_s, 3) if busy_s else None,
-            "latency_ms": percentiles(ledger.latency),
-            "added_latency_ms": percentiles(ledger.added_latency),
-            "cpu_ms_per_frame": _rounded(self._cpu_s * 1e3 / total.captured) if total.captured else None,
-            "detections": ledger.detections,
-            "engine": one_or_all([network.engine.name for network in self.networks]),
-            "bundle": one_or_all([network.bundle.name for network in self.networks]),
-            "digest": self._outbox.digest(),
-            "sensors": {
-                sensor: {"captured": counts.captured, "published": counts.published}
-                for sensor, counts in self.ledger.counts().items()
-            },
-        }
+        return summary(self._pipeline, self.networks, self._outbox, self._cpu_s)
 
     # --- files ----------------------------------------------------------------------------------------
 
@@ -219,34 +191,6 @@ class Replay:
         return write
 
 
-class FailureLog:
-    """Says on stderr which frames failed and why: the first few in full, all in the summary's counts."""
-
-    SHOWN = 10
-
-    def __init__(self) -> None:
-        self._log = structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors=[_plain_line])
-        self._failed = 0
-
-    def __call__(self, result: Result) -> None:
-        """Look at one result."""
-        if result.status is Status.OK:
-            return
-        self._failed += 1
-        if self._failed <= self.SHOWN:
-            self._log.warning(
-                result.status.name, sensor=result.entry.sensor, frame=result.entry.sequence, reason=result.reason
-            )
-        if self._failed == self.SHOWN:
-            self._log.warning("further failed frames are counted, and not shown")
-
-
-def _plain_line(_logger: Any, level: str, event: MutableMapping[str, Any]) -> str:
-    what = event.pop("event")
-    where = f"{event['sensor']} frame {event['frame']}: {what}: {event['reason']}" if event else what
-    return f"{level}: {where}"
-
-
 class NothingPublishedError(StreamError):
     """Every single frame failed: that is no replay."""
 
@@ -271,7 +215,3 @@ def _check_outputs(files: Sequence[Path], sources: Sequence[Source]) -> None:
         if target in written:
             raise UsageError(str(path), "is given to --jsonl and to --render", "give each a name of its own")
         written.add(target)
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)

@@ -10,6 +10,7 @@ import typer
 
 from perception.commands.engine import app as engine_app
 from perception.commands.replay import replay
+from perception.commands.run import run
 from perception.commands.subscribe import subscribe
 from sensors.errors import EXIT_BROKE, EdgePerceptionError
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(no_args_is_help=True)(replay)
+app.command(no_args_is_help=True)(run)
 app.command(no_args_is_help=True)(subscribe)
 app.add_typer(engine_app, name="engine")
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 SLOWEST_RATE = 1e-6  # times real time; a frame of a 25 Hz drive then takes 11 hours
 LONGEST_S = 1e9  # some 30 years; keeps a stamp in 64 bits
-INTERRUPTED = 130  # exit code after SIGINT, as shells have it
 
 
 def replay(
@@ -57,8 +56,10 @@ def replay(
     (failed frames are counted), 130 after Ctrl-C, once all that was captured is handed on.
     """
     from engines.results import Thresholds
+    from perception.commands.signals import INTERRUPTED, EndedEarly, Signals
     from perception.errors import UsageError
     from perception.replay import Replay, ReplayRequest
+    from perception.summary import in_words
     from sensors.source import Span
 
     if wait_readers and not publish:
@@ -81,7 +82,7 @@ def replay(
         render=render,
     )
     try:
-        with _signals() as caught, Replay(request) as run:
+        with Signals() as caught, Replay(request) as run:
             caught.then(run.stop)
             if run.endpoint:
                 readers = f", waiting for {wait_readers} of them" if wait_readers else ""
@@ -89,14 +90,14 @@ def replay(
             with _progress(run, loop) as watch:
                 run.run(watch)
             summary = run.summary()
-    except _EndedEarly as ended:
+    except EndedEarly as ended:
         raise typer.Exit(ended.exit_code) from None
     if run.behind_s > 1:
         print(f"fell {run.behind_s:.1f} s behind rate {rate or 1.0}: the networks are slower", file=sys.stderr)
     if json_:
         print(json.dumps(summary))
     else:
-        _print_summary(summary, run.files)
+        print("\n".join([*in_words(summary), *(f"wrote {path}" for path in run.files)]))
     if caught.interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -118,49 +119,6 @@ def _rate(text: str | None, publishing: bool) -> float | None:
     if not (rate >= SLOWEST_RATE and isfinite(rate)):
         raise UsageError(f"--rate {text}", "is no rate", "use max, 1.0 or another number above 0")
     return rate
-
-
-class _EndedEarly(BaseException):
-    """A signal before there is a run to drain. No `Exception`: nothing on the way may take it for a failure."""
-
-    def __init__(self, exit_code: int) -> None:
-        self.exit_code = exit_code
-
-
-class _signals:  # noqa: N801 - reads as a function where it is used
-    """SIGINT and SIGTERM drain the run and close it; before there is a run they end the program at once."""
-
-    def __init__(self) -> None:
-        self.interrupted = False
-        self._is_caught = False
-        self._stop: Callable[[], None] | None = None
-
-    def then(self, stop: Callable[[], None]) -> None:
-        """From now on, a signal calls `stop`."""
-        self._stop = stop
-
-    def __enter__(self) -> _signals:
-        import signal
-
-        self._before = {number: signal.signal(number, self._caught) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        import signal
-
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _caught(self, number: int, _frame: Any) -> None:
-        import signal
-
-        if self._is_caught:
-            return  # it is draining already, and what drains it must not be entered again
-        self._is_caught = True
-        self.interrupted = number == signal.SIGINT
-        if self._stop is None:
-            raise _EndedEarly(INTERRUPTED if self.interrupted else 0)
-        self._stop()
 
 
 def _progress(run: Replay, loop: int) -> Any:
@@ -196,26 +154,3 @@ def _progress(run: Replay, loop: int) -> Any:
             yield watch
 
     return bar() if sys.stderr.isatty() else none()
-
-
-def _print_summary(summary: dict[str, Any], files: list[Path]) -> None:
-    def counted(reasons: dict[str, int]) -> str:
-        return ", ".join(f"{reason} {count}" for reason, count in reasons.items())
-
-    print(f"{summary['published']} of {summary['captured']} frames published, {summary['detections']} detections")
-    for fate in ("dropped", "failed"):
-        if summary[fate]:
-            print(f"{fate}: {counted(summary[fate])}")
-    latency, added = summary["latency_ms"], summary["added_latency_ms"]
-    if summary["published"]:
-        print(
-            f"{summary['wall_s']:.2f} s, {summary['fps']:.1f} fps (engine alone {summary['engine_fps']:.1f}), "
-            f"{summary['cpu_ms_per_frame']:.1f} ms of CPU a frame"
-        )
-        print(
-            f"latency p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms; "
-            f"added to the engine's p50 {added['p50']:.1f} ms, p99 {added['p99']:.1f} ms"
-        )
-    print(f"digest {summary['digest']}")
-    for path in files:
-        print(f"wrote {path}")

@@ -126,7 +126,7 @@ def test_json_is_one_object_with_the_figures_of_the_run(cli: Cli, bundle: Path, 
     assert figures["detections"] >= 24
     assert (figures["engine"], figures["bundle"]) == ("onnxruntime", "tiny")
     assert len(figures["digest"]) == 64
-    assert figures["sensors"] == {"front": {"captured": 24, "published": 24}}
+    assert figures["sensors"] == {"front": {"captured": 24, "published": 24, "dropped": {}, "failed": {}}}
 
 
 def test_without_json_the_figures_are_read_by_people(cli: Cli, bundle: Path, drive: Path, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_a_spoiled_bundle_is_refused(
         ('decoder = "yolov8"', 'decoder = "yolo8"', ['decoder "yolo8" is unknown', 'did you mean "yolov8"?']),
         ('decoder = "yolov8"', 'decoder = "yolox"', ['decoder "yolox" does not fit model.onnx']),
         ('"boxes"', '"out"', ["has no output 'out'", "it has boxes"]),
-        ("pad = 114", "pads = 114", ["pads: extra inputs are not permitted"]),
+        ("pad = 114", "pads = 114", ["pads: is no key here; did you mean 'pad'"]),
     ],
 )
 def test_a_bundle_that_does_not_fit_its_network_is_refused(

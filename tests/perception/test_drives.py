@@ -62,7 +62,8 @@ def test_every_frame_is_published_and_received_without_a_gap(received: tuple[dic
     figures, messages = received
     assert (figures["captured"], figures["published"]) == (FRAMES, FRAMES)
     assert figures["dropped"] == figures["failed"] == {}
-    assert figures["sensors"] == {"solidWhiteRight": {"captured": FRAMES, "published": FRAMES}}
+    counts = {"captured": FRAMES, "published": FRAMES, "dropped": {}, "failed": {}}
+    assert figures["sensors"] == {"solidWhiteRight": counts}
     frames = [message for message in messages if message["status"] == "OK"]
     assert [message["frame_sequence"] for message in frames] == list(range(FRAMES))
     assert [message["sequence"] for message in frames] == list(range(FRAMES))

@@ -1,0 +1,64 @@
+"""`perception run`: a vehicle's cameras, live."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perception.live import LiveRun
+
+
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The vehicle: cameras, networks, stream.")],
+    check: Annotated[bool, typer.Option("--check", help="Only check the file and its bundles; open nothing.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="End with one JSON object of figures.")] = False,
+) -> None:
+    """Run a vehicle's cameras through its networks, and publish what they find.
+
+    The newest frame of each camera wins; what it replaces is dropped and counted. Ends on Ctrl-C (130) or SIGTERM
+    (0) once what was captured is handed on. deploy/vehicle.toml is an example with every key.
+    """
+    from perception.commands.signals import INTERRUPTED, EndedEarly, Signals
+    from perception.config import Vehicle
+    from perception.live import LiveRun
+    from perception.summary import in_words
+
+    vehicle = Vehicle(config)
+    if check:
+        cameras, networks = len(vehicle.settings.camera), len(vehicle.bundles)
+        print(f"{config}: good. Cameras: {cameras}, networks: {networks}. Cameras and engines were not opened.")
+        return
+    try:
+        with Signals() as caught, LiveRun(vehicle) as live:
+            caught.then(live.stop)
+            if live.endpoint:
+                print(f"readers connect to {live.endpoint}", file=sys.stderr, flush=True)
+            live.run(_watch(live))
+            figures = live.summary()
+    except EndedEarly as ended:
+        raise typer.Exit(ended.exit_code) from None
+    print(json.dumps(figures) if json_ else "\n".join(in_words(figures)))
+    if caught.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if figures["broken"]:
+        raise typer.Exit(1)
+
+
+def _watch(live: LiveRun) -> Callable[[], None]:
+    """Say on stderr, once, that a source broke."""
+    told: set[str] = set()
+
+    def watch() -> None:
+        for uri, what in live.broken.items():
+            if uri not in told:
+                told.add(uri)
+                print(f"lost: {what}; the other cameras go on", file=sys.stderr, flush=True)
+
+    return watch

@@ -1,0 +1,46 @@
+"""How Ctrl-C and SIGTERM end a run."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+INTERRUPTED = 130  # exit code after SIGINT, as shells have it
+
+
+class EndedEarly(BaseException):
+    """A signal before there is a run to drain. No `Exception`: nothing on the way may take it for a failure."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+
+
+class Signals:
+    """SIGINT and SIGTERM drain the run and close it; before there is a run they end the program at once."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._is_caught = False
+        self._stop: Callable[[], None] | None = None
+
+    def then(self, stop: Callable[[], None]) -> None:
+        """From now on, a signal calls `stop`."""
+        self._stop = stop
+
+    def __enter__(self) -> Signals:
+        self._before = {number: signal.signal(number, self._caught) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _caught(self, number: int, _frame: Any) -> None:
+        if self._is_caught:
+            return  # it is draining already, and what drains it must not be entered again
+        self._is_caught = True
+        self.interrupted = number == signal.SIGINT
+        if self._stop is None:
+            raise EndedEarly(INTERRUPTED if self.interrupted else 0)
+        self._stop()

@@ -1,0 +1,131 @@
+"""One vehicle's TOML: cameras, networks, where to publish. Checked whole before anything is opened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from engines.bundle import Bundle, load_bundle
+from engines.results import Thresholds
+from engines.settings_file import SettingsError, Strict, parse
+from perception.camera import Camera, Polygon
+from perception.errors import UsageError
+from sensors.errors import RequestError
+from sensors.naming import check_name, split_scheme
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+DEFAULT = "default"  # the threshold of all classes that have none of their own
+
+
+class CameraSettings(Strict):
+    """One `[[camera]]`. `ignore`: polygons of corners [x, y] in shares of the image's width and height."""
+
+    name: str
+    uri: str
+    every: Annotated[int, Field(ge=1)] = 1
+    loop: bool = False  # a recording that stands for a camera, again and again
+    ignore: tuple[Annotated[tuple[tuple[Share, Share], ...], Field(min_length=3)], ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _usable(cls, name: str) -> str:
+        try:
+            return check_name(name)
+        except RequestError as error:
+            raise ValueError(f"{error.what}; {error.remedy}") from None
+
+    @property
+    def camera(self) -> Camera:
+        """As the pipeline takes it."""
+        regions: tuple[Polygon, ...] = self.ignore
+        return Camera(self.every, regions)
+
+
+class NetworkSettings(Strict):
+    """One `[[network]]`. `thresholds`: smallest score by class name, and `default` for the others."""
+
+    bundle: Path
+    engine: str = "auto"
+    threads: Annotated[int, Field(ge=1)] = 1
+    thresholds: dict[str, Share] = Field(default_factory=dict)
+    nms: Share = 0.65
+
+    def thresholds_of(self, bundle: Bundle) -> Thresholds:
+        """The thresholds by class index. Raises `SettingsError` on a class that the bundle does not have."""
+        by_class = []
+        for name, score in self.thresholds.items():
+            if name == DEFAULT:
+                continue
+            if name not in bundle.labels:
+                near = get_close_matches(name, bundle.labels, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else "labels.txt in the bundle has them"
+                raise SettingsError(f"{name}: is no class of {bundle.name}; {hint}")
+            by_class += [(index, score) for index, label in enumerate(bundle.labels) if label == name]
+        general = self.thresholds.get(DEFAULT, Thresholds().score)
+        return Thresholds(score=general, nms_iou=self.nms, score_by_class=tuple(by_class))
+
+
+class PublishSettings(Strict):
+    """The `[publish]` table."""
+
+    endpoint: str
+
+
+class VehicleSettings(Strict):
+    """The whole file."""
+
+    camera: Annotated[tuple[CameraSettings, ...], Field(min_length=1)]
+    network: Annotated[tuple[NetworkSettings, ...], Field(min_length=1)]
+    publish: PublishSettings | None = None
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> VehicleSettings:
+        name, count = Counter(camera.name for camera in self.camera).most_common(1)[0]
+        if count > 1:
+            raise ValueError(f"camera: {count} cameras have the name {name!r}; give each its own")
+        return self
+
+
+class Vehicle:
+    """A vehicle's settings with the bundles that they name, read and found to fit. Opens no camera and no engine.
+
+    Raises `UsageError` that names file and key, `BundleError` for what is wrong inside a bundle.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise UsageError(str(path), f"cannot be read ({error.strerror})", "give a vehicle's TOML file") from None
+        try:
+            self.settings = parse(text, VehicleSettings)
+        except SettingsError as error:
+            raise UsageError(str(path), str(error), _REMEDY) from None
+        self.bundles = [load_bundle(self._beside(network.bundle)) for network in self.settings.network]
+        self.thresholds: list[Thresholds] = []
+        for index, (network, bundle) in enumerate(zip(self.settings.network, self.bundles, strict=True)):
+            try:
+                self.thresholds.append(network.thresholds_of(bundle))
+            except SettingsError as error:
+                raise UsageError(str(path), f"network.{index}.thresholds.{error}", _REMEDY) from None
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """URI by camera; paths are taken from the file's own folder."""
+        return {camera.name: self._uri(camera.uri) for camera in self.settings.camera}
+
+    def _uri(self, uri: str) -> str:
+        scheme, rest = split_scheme(uri)
+        return uri if scheme or not rest else str(self._beside(Path(rest)))
+
+    def _beside(self, path: Path) -> Path:
+        return path if path.is_absolute() else self.path.parent / path
+
+
+_REMEDY = "mend that key; `perception run --check` looks again"

@@ -1,0 +1,125 @@
+"""A vehicle's cameras run live: sources, networks and the stream around one pipeline in which the newest frame wins."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import cv2
+
+from perception.config import Vehicle
+from perception.cores import running_on, split_cores
+from perception.errors import StreamError
+from perception.failure_log import FailureLog
+from perception.message import NetworkInfo
+from perception.network import Network, open_network
+from perception.pipeline import Pipeline
+from perception.stream import NullPublisher, Outbox, Publisher
+from perception.summary import summary
+from sensors.clock import ReplayClock
+from sensors.opening import open_source
+from sensors.source import Source
+
+SLOTS = 2  # on a CPU: one is inferred while the other is staged or decoded
+
+
+class EverySourceBrokeError(StreamError):
+    """No camera is left that gives frames."""
+
+
+class LiveRun:
+    """One vehicle's run. Entering opens everything; `run` blocks until `stop`, or until no source gives any more.
+
+    A recording among the cameras plays at its own pace, as if it were one.
+    """
+
+    def __init__(self, vehicle: Vehicle) -> None:
+        self._vehicle = vehicle
+        self._opened = ExitStack()
+        self._cpu_s = 0.0
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> LiveRun:
+        vehicle, settings = self._vehicle, self._vehicle.settings
+        cv2.setNumThreads(1)  # the pipeline's own threads are the parallelism; a pool would fight the engine's
+        with ExitStack() as opened:
+            self._publisher: Publisher | NullPublisher = (
+                opened.enter_context(Publisher(settings.publish.endpoint)) if settings.publish else NullPublisher()
+            )
+            self.networks: list[Network] = []
+            engine_cores, self._other_cores = split_cores(max(network.threads for network in settings.network))
+            with running_on(engine_cores):
+                for network, bundle, thresholds in zip(
+                    settings.network, vehicle.bundles, vehicle.thresholds, strict=True
+                ):
+                    ready = open_network(
+                        bundle, engine=network.engine, slots=SLOTS, threads=network.threads, thresholds=thresholds
+                    )
+                    opened.callback(ready.engine.close)
+                    self.networks.append(ready)
+            # Last: a camera that waits for its reader overflows.
+            self.sources: Sequence[Source] = [
+                opened.enter_context(
+                    open_source(vehicle.sources[camera.name], loop=0 if camera.loop else 1, name=camera.name)
+                )
+                for camera in settings.camera
+            ]
+            self._outbox = Outbox(
+                networks=[NetworkInfo(n.bundle.name, n.bundle.sha256, n.engine.name) for n in self.networks],
+                labels=[bundle.labels for bundle in vehicle.bundles],
+                sender=self._publisher,
+            )
+            self._pipeline = Pipeline(
+                self.sources,
+                self.networks,
+                self._outbox,
+                ReplayClock(1.0),
+                SLOTS,
+                [FailureLog()],
+                live=True,
+                cameras={
+                    sensor.name: camera.camera
+                    for camera, source in zip(settings.camera, self.sources, strict=True)
+                    for sensor in source.info.sensors
+                },
+            )
+            self.ledger = self._pipeline.ledger
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._opened.__exit__(*exc)
+
+    @property
+    def endpoint(self) -> str | None:
+        """Where readers connect; None where nothing is published."""
+        return self._publisher.endpoint
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Sources that ended in an error while the others go on: URI and what happened."""
+        return {uri: str(failure) for uri, failure in self._pipeline.source_failures.items()}
+
+    def run(self, watch: Callable[[], None] | None = None) -> None:
+        """Run to the end or until `stop`. Raises `EverySourceBrokeError` where no source is left."""
+        cpu_began_s = time.process_time()
+        with running_on(self._other_cores):
+            self._pipeline.run(watch, watch_every_s=1.0)
+        self._cpu_s = time.process_time() - cpu_began_s
+        broken = self.broken
+        if len(broken) == len(self.sources) and not self._stopped.is_set():
+            raise EverySourceBrokeError(
+                str(self._vehicle.path), "; ".join(broken.values()), "mend the cameras and start again"
+            )
+
+    def stop(self) -> None:
+        """Drain and end. Any thread, or a signal handler."""
+        self._stopped.set()
+        self._pipeline.stop()
+
+    def summary(self) -> dict[str, Any]:
+        """Figures of the run, as `--json` prints them, and the sources that broke."""
+        return {**summary(self._pipeline, self.networks, self._outbox, self._cpu_s), "broken": self.broken}

@@ -1,0 +1,71 @@
+"""The figures of a run, as a person and `--json` get them at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from perception.network import Network
+from perception.pipeline import Pipeline
+from perception.stream import Outbox
+
+
+def summary(pipeline: Pipeline, networks: Sequence[Network], outbox: Outbox, cpu_s: float) -> dict[str, Any]:
+    """Figures of a run that has ended. `cpu_s`: CPU that it used. Latencies are None where nothing was published."""
+    ledger, total, wall_s = pipeline.ledger, pipeline.ledger.total(), pipeline.wall_s
+    busy_s = ledger.engine_busy_ns / 1e9
+
+    def percentiles(durations: Any) -> dict[str, float | None]:
+        return {name: _rounded(durations.ms(percent)) for name, percent in (("p50", 50), ("p99", 99))}
+
+    def one_or_all(names: list[str]) -> str | list[str]:
+        return names[0] if len(names) == 1 else names
+
+    return {
+        "captured": total.captured,
+        "published": total.published,
+        "dropped": dict(total.dropped),
+        "failed": dict(total.failed),
+        "wall_s": round(wall_s, 4),
+        "fps": round(total.published / wall_s, 3) if wall_s else 0.0,
+        "engine_fps": round(ledger.inferences / busy_s, 3) if busy_s else None,
+        "latency_ms": percentiles(ledger.latency),
+        "added_latency_ms": percentiles(ledger.added_latency),
+        "cpu_ms_per_frame": _rounded(cpu_s * 1e3 / total.captured) if total.captured else None,
+        "detections": ledger.detections,
+        "engine": one_or_all([network.engine.name for network in networks]),
+        "bundle": one_or_all([network.bundle.name for network in networks]),
+        "digest": outbox.digest(),
+        "sensors": {
+            sensor: {
+                "captured": counts.captured,
+                "published": counts.published,
+                "dropped": dict(counts.dropped),
+                "failed": dict(counts.failed),
+            }
+            for sensor, counts in sorted(ledger.counts().items())
+        },
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def in_words(figures: Mapping[str, Any]) -> list[str]:
+    """The figures as lines for a person."""
+
+    def counted(reasons: Mapping[str, int]) -> str:
+        return ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+
+    lines = [f"{figures['published']} of {figures['captured']} frames published, {figures['detections']} detections"]
+    lines += [f"{fate}: {counted(figures[fate])}" for fate in ("dropped", "failed") if figures[fate]]
+    latency, added = figures["latency_ms"], figures["added_latency_ms"]
+    if figures["published"]:
+        lines += [
+            f"{figures['wall_s']:.2f} s, {figures['fps']:.1f} fps (engine alone {figures['engine_fps']:.1f}), "
+            f"{figures['cpu_ms_per_frame']:.1f} ms of CPU a frame",
+            f"latency p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms; "
+            f"added to the engine's p50 {added['p50']:.1f} ms, p99 {added['p99']:.1f} ms",
+        ]
+    return [*lines, f"digest {figures['digest']}"]

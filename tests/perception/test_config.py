@@ -1,0 +1,113 @@
+"""A vehicle's file: what is right in it is taken, what is wrong is named by its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny_networks
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.errors import BundleError
+from perception.config import Vehicle
+from perception.errors import UsageError
+from sensors.errors import EdgePerceptionError
+
+GOOD = """
+[[camera]]
+name = "front"
+uri = "drives/front.mp4"
+every = 2
+ignore = [[[0, 0.9], [1, 0.9], [1, 1]]]
+[[camera]]
+name = "rear"
+uri = "rtsp://user:secret@10.0.0.7/stream"
+[[network]]
+bundle = "bundles/tiny"
+thresholds = { default = 0.4, red = 0.25 }
+nms = 0.5
+[publish]
+endpoint = "tcp://127.0.0.1:0"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("vehicle")
+    (path / "bundles").mkdir()
+    tiny_networks.make_bundle(path / "bundles" / "tiny")
+    return path
+
+
+def vehicle(folder: Path, text: str | bytes) -> Vehicle:
+    path = folder / "vehicle.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return Vehicle(path)
+
+
+def test_everything_that_is_said_is_taken(folder: Path) -> None:
+    found = vehicle(folder, GOOD)
+    front, rear = found.settings.camera
+    assert (front.camera.every, rear.camera.every) == (2, 1)
+    assert front.camera.ignore == (((0, 0.9), (1, 0.9), (1, 1)),)
+    assert found.sources == {
+        "front": str(folder / "drives" / "front.mp4"),
+        "rear": "rtsp://user:secret@10.0.0.7/stream",
+    }
+    (thresholds,) = found.thresholds
+    assert thresholds.per_class(3).tolist() == pytest.approx([0.4, 0.4, 0.25])
+    assert thresholds.nms_iou == 0.5
+    assert found.settings.publish is not None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("every = 2", "evry = 2", "camera.0.evry: is no key here; did you mean 'every'?"),
+        ("nms = 0.5", "xyz = 0.5", "network.0.xyz: is no key here; known are bundle, engine"),
+        ("[publish]", "[publsh]", "publsh: is no key here; did you mean 'publish'?"),
+        ("every = 2", 'every = "two"', "camera.0.every: input should be a valid integer"),
+        ("every = 2", "every = 0", "camera.0.every: input should be greater than or equal to 1"),
+        ('name = "rear"', 'name = "front"', "camera: 2 cameras have the name 'front'; give each its own"),
+        ('name = "rear"', 'name = "re ar"', "camera.1.name: the name 're ar' has other characters"),
+        ('name = "rear"', "", "camera.1.name: is missing"),
+        ("red = 0.25", "redd = 0.25", "network.0.thresholds.redd: is no class of tiny; did you mean 'red'?"),
+        ("red = 0.25", "red = 1.5", "network.0.thresholds.red: input should be less than or equal to 1"),
+        ("[1, 0.9], [1, 1]", "[1, 9.0], [1, 1]", "camera.0.ignore.0.1.1: input should be less than or equal to 1"),
+        (", [1, 0.9], [1, 1]", "", "camera.0.ignore.0: tuple should have at least 3 items"),
+        ("every = 2", "every =", "is not TOML"),
+        (GOOD, "", "camera: is missing"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_key(folder: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(UsageError) as raised:
+        vehicle(folder, GOOD.replace(old, new, 1))
+    assert str(raised.value).startswith(f"{folder / 'vehicle.toml'}: {message}")
+    assert "--check" in str(raised.value)
+
+
+def test_a_bundle_that_is_not_there_is_named(folder: Path) -> None:
+    with pytest.raises(BundleError, match="bundles/tyni: there is no such bundle"):
+        vehicle(folder, GOOD.replace("bundles/tiny", "bundles/tyni"))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.toml: cannot be read"):
+        Vehicle(tmp_path / "none.toml")
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_bytes_are_refused_in_words(folder: Path, content: bytes) -> None:
+    with pytest.raises(EdgePerceptionError):
+        vehicle(folder, content)
+
+
+def test_the_example_has_every_key_and_is_good(folder: Path, tmp_path: Path) -> None:
+    example = (Path(__file__).parents[2] / "deploy" / "vehicle.toml").read_text()
+    people = example.replace("bundles/road", str(folder / "bundles" / "tiny")).replace("person = ", "red = ")
+    settings = vehicle(tmp_path, people).settings
+    assert settings.publish is not None
+    for part in (settings.camera[0], settings.network[0], settings.publish, settings):
+        assert part.model_fields_set == set(type(part).model_fields)
