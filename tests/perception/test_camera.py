@@ -21,6 +21,12 @@ def test_inside_agrees_with_opencv(polygon: list[tuple[float, float]], point: tu
     assert inside(np.array([point], np.float32) + np.float32(1 / 256), polygon).tolist() == [where > 0]
 
 
+def test_a_corner_level_with_the_point_counts_once() -> None:
+    diamond = ((0.0, 0.5), (0.5, 0.0), (1.0, 0.5), (0.5, 1.0))
+    points = np.array([[0.25, 0.5], [-0.25, 0.5], [1.25, 0.5]], np.float32)
+    assert inside(points, diamond).tolist() == [True, False, False]
+
+
 def test_boxes_whose_centre_is_in_a_region_are_left_out() -> None:
     boxes = np.array([[0, 0, 20, 20], [60, 60, 80, 80], [90, 0, 110, 20]], np.float32)  # of a 200 x 100 image
     found = Detections(boxes, np.float32([0.9, 0.8, 0.7]), np.int32([1, 2, 3]), np.array([4, 5, 6]))

@@ -606,13 +606,13 @@ def test_live_a_recorded_source_keeps_the_clocks_pace_and_a_camera_its_own() -> 
 
 
 def test_only_each_nth_frame_is_inferred_and_the_others_are_counted() -> None:
-    items = [*colours(9), "cut short"]
+    items = [*colours(8), "cut short", (10, 20, 30)]
     run = Run([ListedSource(items)], cameras={"front": Camera(every=3)}).go()
     counts = run.pipeline.ledger.counts()["front"]
-    assert (counts.captured, counts.published) == (10, 3)
-    assert counts.dropped == {"skipped": 6}
+    assert (counts.captured, counts.published) == (10, 4)
+    assert counts.dropped == {"skipped": 5}
     assert counts.failed == {"decode_failed": 1}
-    assert [m.frame_sequence for m in run.recorder.of()[:-1]] == [0, 3, 6, 9]
+    assert [m.frame_sequence for m in run.recorder.of()[:-1]] == [0, 3, 6, 8, 9]
 
 
 def test_what_lies_in_a_region_to_ignore_is_not_found() -> None:

@@ -26,7 +26,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def vehicle(folder: Path, *, rear: str = "rear.mp4", more: str = "", publish: bool = False) -> Path:
+def vehicle(
+    folder: Path, *, rear: str = "rear.mp4", more: str = "", publish: bool = False, score: float = 0.05
+) -> Path:
     path = folder / "vehicle.toml"
     path.write_text(
         f"""
@@ -39,7 +41,7 @@ def vehicle(folder: Path, *, rear: str = "rear.mp4", more: str = "", publish: bo
         uri = "{rear}"
         [[network]]
         bundle = "tiny"
-        thresholds = {{ default = 0.05 }}
+        thresholds = {{ default = {score} }}
         """
         + ('[publish]\nendpoint = "tcp://127.0.0.1:0"\n' if publish else "")
     )
@@ -89,11 +91,12 @@ def test_a_source_that_breaks_is_said_and_the_other_goes_on(folder: Path) -> Non
     cut = folder / "rear.mp4"
     content = cut.read_bytes()
     cut.write_bytes(content[: len(content) * 2 // 3])
-    ended = run(vehicle(folder), "--json")
+    ended = run(vehicle(folder, score=1.0), "--json")
     assert ended.returncode == 1
     assert "lost: " in ended.stderr
     figures = json.loads(ended.stdout)
     assert list(figures["broken"]) == [str(cut)]
+    assert figures["detections"] == 0
     assert figures["sensors"]["front"]["captured"] == PICTURES
 
 
