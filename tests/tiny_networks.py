@@ -95,15 +95,23 @@ def write_network(
     flat = "flat"
     if on_white != "answers":
         flat = "judged"
-        constants |= {"blue": np.array([0], np.int64), "white": np.float32([WHITE]), "one": np.float32([1])}
+        constants |= {"blue": np.array([0], np.int64), "white": np.float32([WHITE])}
         nodes.append(helper.make_node("Gather", ["means", "blue"], ["mean_blue"], axis=1))
-    if on_white == "fails":  # the place that it looks up lies outside the table
+    if on_white == "fails":  # one value goes missing, so that the rest cannot be added to as many as there should be
+        constants |= {
+            "nothing": np.linspace(0, 1e-7, bias.size, dtype=np.float32)[None],  # zeros would be optimised away
+            "count": np.array([bias.size], np.int64),
+            "first": np.array([0], np.int64),
+            "along": np.array([1], np.int64),
+        }
         nodes += [
             helper.make_node("Div", ["mean_blue", "white"], ["ratio"]),
             helper.make_node("Floor", ["ratio"], ["whole"]),
-            helper.make_node("Cast", ["whole"], ["place"], to=TensorProto.INT64),
-            helper.make_node("Gather", ["one", "place"], ["factor"]),
-            helper.make_node("Mul", ["flat", "factor"], ["judged"]),
+            helper.make_node("Cast", ["whole"], ["missing"], to=TensorProto.INT64),
+            helper.make_node("Reshape", ["missing", "along"], ["missing_1d"]),
+            helper.make_node("Sub", ["count", "missing_1d"], ["end"]),
+            helper.make_node("Slice", ["flat", "first", "end", "along"], ["rest"]),
+            helper.make_node("Add", ["rest", "nothing"], ["judged"]),
         ]
     elif on_white == "nan":  # the root of a negative number
         nodes += [

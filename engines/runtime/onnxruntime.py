@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.errors import BundleError, EngineError
-from engines.letterbox import Geometry, Preprocessor
-from engines.runtime.engine import Completed
-from engines.runtime.inference_thread import InferenceThread
+from engines.runtime.cpu import CpuEngine, check_outputs
+from engines.runtime.int8 import unsigned_where_better
 from engines.runtime.signature import Signature, TensorSpec
 
 _REMEDY = "export the network again, or try it with another program that runs ONNX"
@@ -77,98 +76,41 @@ def signature_of(session: ort.InferenceSession) -> Signature:
     )
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(CpuEngine):
     """One bundle in one ONNX Runtime session on the CPU."""
 
     name = "onnxruntime"
-    max_rows = 1
 
     def __init__(self, bundle: Bundle, slots: int = 2, threads: int = 1) -> None:
-        self.device = "cpu"
-        self.slots = slots
-        settings = bundle.settings
-        self._session = open_session(bundle.model, threads)
+        super().__init__(bundle, slots)
+        self._session = open_session(unsigned_where_better(bundle.model), threads)
         signature = signature_of(self._session)
         self._input_name = signature.image_input(str(bundle.model)).name
-        missing = sorted(set(settings.outputs.values()) - {output.name for output in signature.outputs})
-        if missing:
-            raise BundleError(
-                str(bundle.folder / "bundle.toml"),
-                f"outputs: {bundle.model.name} has no output {missing[0]!r}",
-                "it has " + ", ".join(output.name for output in signature.outputs),
-            )
-        self._roles = settings.outputs
-        self._preprocessor = Preprocessor(settings.pixels, settings.input.width, settings.input.height)
-        self._nhwc = settings.input.layout == "NHWC"
-        planes = (3, settings.input.height, settings.input.width)
-        shape = (planes[1], planes[2], 3) if self._nhwc else planes
-        self._inputs = [np.zeros((1, *shape), np.float32) for _ in range(slots)]
-        self._places: list[Geometry | None] = [None] * slots  # of the image that a slot's input holds
-        self._bindings: list[Any] = []
-        self._completed_rows: list[tuple[dict[str, NDArray[Any]]]] = []
-        for image in self._inputs:
-            self._bind(image, bundle, signature)
-        self._thread = InferenceThread(self._infer, slots)
-        try:
-            for slot in range(slots):  # ready means warm: the first run of a session allocates and is slow
-                self.submit(slot, 1)
-                self.wait(slot)
-        except BaseException:
-            self.close()
-            raise
+        check_outputs(bundle, [output.name for output in signature.outputs])
+        bound = [self._bind(image, bundle, signature) for image in self.inputs]
+        self._bindings = [binding for binding, _ in bound]
+        self.start([outputs for _, outputs in bound], self._infer)
 
-    def _bind(self, image: NDArray[np.float32], bundle: Bundle, signature: Signature) -> None:
-        """Bind one slot's input and outputs to memory of their final shapes."""
+    def _bind(
+        self, image: NDArray[np.float32], bundle: Bundle, signature: Signature
+    ) -> tuple[Any, dict[str, NDArray[Any]]]:
+        """Bind one slot's input and outputs to memory of their final shapes; give the binding and the outputs."""
+        roles = bundle.settings.outputs
         try:
-            found = self._session.run(list(self._roles.values()), {self._input_name: image})
+            found = self._session.run(list(roles.values()), {self._input_name: image})
         except Exception as error:
             raise EngineError(str(bundle.model), f"does not run ({first_line(error)})", _REMEDY) from None
         binding = self._session.io_binding()
         binding.bind_input(self._input_name, "cpu", 0, np.float32, image.shape, image.ctypes.data)
         types = {output.name: output.type for output in signature.outputs}
-        row: dict[str, NDArray[Any]] = {}
-        for (role, name), value in zip(self._roles.items(), found, strict=True):
-            memory = np.empty(value.shape, _NUMPY_TYPES[types[name]])
+        outputs: dict[str, NDArray[Any]] = {}
+        for (role, name), value in zip(roles.items(), found, strict=True):
+            memory = outputs[role] = np.empty(value.shape, _NUMPY_TYPES[types[name]])
             binding.bind_output(name, "cpu", 0, memory.dtype.type, memory.shape, memory.ctypes.data)
-            row[role] = memory[0] if memory.ndim and memory.shape[0] == 1 else memory
-        self._bindings.append(binding)
-        self._completed_rows.append((row,))
+        return binding, outputs
 
-    def place(self, width: int, height: int) -> Geometry:
-        """Where an image of this size will lie in the input."""
-        return self._preprocessor.geometry(width, height)
-
-    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
-        """Write the image into the slot's input."""
-        target = self._inputs[slot][row]
-        is_padded = self._places[slot] == geometry
-        self._places[slot] = None  # until the image is there
-        self._preprocessor.write(
-            image, geometry, target.transpose(2, 0, 1) if self._nhwc else target, is_padded=is_padded
-        )
-        self._places[slot] = geometry
-
-    def submit(self, slot: int, rows: int) -> None:
-        """Hand the slot to the inference thread."""
-        self._thread.submit(slot, rows)
-
-    def wait(self, slot: int) -> Completed:
-        """Block until the slot's inference is done."""
-        started_ns, inferred_ns = self._thread.wait(slot)
-        return Completed(self._completed_rows[slot], started_ns, inferred_ns)
-
-    def close(self) -> None:
-        """Finish what was submitted."""
-        self._thread.close()
-
-    def _infer(self, slot: int, _rows: int) -> None:
+    def _infer(self, slot: int) -> None:
         try:
             self._session.run_with_iobinding(self._bindings[slot])
         except Exception as error:
             raise EngineError("onnxruntime", f"inference failed ({first_line(error)})", _REMEDY) from None
-
-    def __enter__(self) -> OnnxRuntimeEngine:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.close()

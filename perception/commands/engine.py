@@ -142,7 +142,7 @@ def inspect(
 @app.command(no_args_is_help=True)
 def bench(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
-    engine: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure.")] = 3.0,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

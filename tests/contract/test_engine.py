@@ -54,7 +54,9 @@ def open_fake(bundle: Bundle, slots: int) -> Engine:
 
 
 def _by_name(name: str) -> Open:
-    return lambda bundle, slots: open_engine(bundle, name, slots=slots, threads=1)
+    # With one thread OpenVINO (2026.4) swallows the error that the test's broken network makes, and goes on.
+    threads = 2 if name == "openvino" else 1
+    return lambda bundle, slots: open_engine(bundle, name, slots=slots, threads=threads)
 
 
 CASES: dict[str, Open] = {name: _by_name(name) for name in ENGINES} | {"fake": open_fake}
