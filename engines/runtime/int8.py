@@ -73,9 +73,7 @@ def make_unsigned(network: Any) -> int:
         if node.op_type != "QuantizeLinear" or node.input[0] in constants or node.output[0] in outputs:
             continue
         pair = [node, *users.get(node.output[0], [])]
-        if any(user.op_type != "DequantizeLinear" for user in pair[1:]) or not all(
-            _is_signed(user, constants) for user in pair
-        ):
+        if not all(_is_signed(user, constants) for user in pair):
             continue
         for user in pair:
             name = user.input[2]
@@ -94,5 +92,7 @@ def make_unsigned(network: Any) -> int:
 def _is_signed(node: Any, constants: dict[str, Any]) -> bool:
     from onnx import TensorProto
 
+    if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+        return False
     zero_point = constants.get(node.input[2]) if len(node.input) > 2 else None
     return zero_point is not None and zero_point.data_type == TensorProto.INT8

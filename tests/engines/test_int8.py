@@ -21,7 +21,7 @@ SHAPE = (1, 3, 8, 8)
 
 
 def network(
-    *, concat: bool = False, zero_point: int = 0, kind: type = np.int8, used_otherwise: bool = False, seed: int = 0
+    *, concat: bool = False, zero_point: int = 0, kind: type = np.int8, used: str = "", seed: int = 0
 ) -> onnx.ModelProto:
     """Conv -> (Concat of two ->) Q/DQ of `kind` -> Conv with per-channel S8 weights."""
     random = np.random.default_rng(seed)
@@ -48,7 +48,13 @@ def network(
         helper.make_node("Conv", ["dq", "w_float"], ["out"]),
     ]
     outputs = [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 5, 8, 8])]
-    if used_otherwise:
+    if used == "weights":
+        constants["w"] = random.normal(size=constants["w"].shape).astype(np.float32)
+        nodes.insert(0, helper.make_node("QuantizeLinear", ["w", "w_scale", "w_zero"], ["w_levels"], axis=0))
+        nodes[-2].input[0] = "w_levels"
+    if used == "put out":
+        outputs.append(helper.make_tensor_value_info("q", TensorProto.INT8, features))
+    if used == "cast":
         nodes.append(helper.make_node("Cast", ["q"], ["levels"], to=TensorProto.FLOAT))
         outputs.append(helper.make_tensor_value_info("levels", TensorProto.FLOAT, features))
     graph = helper.make_graph(
@@ -57,7 +63,9 @@ def network(
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, SHAPE)],
         outputs,
         [numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()],
-        value_info=[helper.make_tensor_value_info("q", helper.np_dtype_to_tensor_dtype(np.dtype(kind)), features)],
+        value_info=[]
+        if used == "put out"
+        else [helper.make_tensor_value_info("q", helper.np_dtype_to_tensor_dtype(np.dtype(kind)), features)],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(made)
@@ -91,7 +99,11 @@ def test_no_value_changes(zero_point: int, concat: bool, seed: int) -> None:
     np.testing.assert_array_equal(as_it_is(signed, image)[0], as_it_is(unsigned, image)[0])
 
 
-@pytest.mark.parametrize("model", [network(kind=np.uint8), network(used_otherwise=True)], ids=["unsigned", "used"])
+@pytest.mark.parametrize(
+    "model",
+    [network(kind=np.uint8), network(used="cast"), network(used="put out")],
+    ids=["unsigned", "cast", "put out"],
+)
 def test_what_is_no_signed_pair_stays(model: onnx.ModelProto) -> None:
     before = model.SerializeToString()
     assert make_unsigned(model) == 0
@@ -99,6 +111,13 @@ def test_what_is_no_signed_pair_stays(model: onnx.ModelProto) -> None:
     unchanged = onnx.load_model_from_string(before)
     del unchanged.graph.value_info[:]
     assert model == unchanged
+
+
+def test_weights_that_are_quantised_in_the_graph_stay_signed() -> None:
+    model = network(used="weights")
+    assert make_unsigned(model) == 1
+    of_weights = [node for node in model.graph.node if node.input[0] in ("w", "w_levels")]
+    assert [node.input[2] for node in of_weights] == ["w_zero", "w_zero"]
 
 
 def test_openvino_is_right_about_a_concat_only_afterwards(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from engines.errors import BundleError, EngineError
 from engines.importing import ImportOptions, import_network
 from engines.results import Detections, Thresholds
 from engines.runtime import best_engine, open_engine
+from engines.runtime.openvino import _compiled
 
 
 def found_by(engine_name: str, folder: Path, images: list[Any]) -> list[Detections]:
@@ -55,7 +56,10 @@ def test_float_networks_find_the_same_as_in_onnxruntime(name: str, data: Path, t
 def test_a_free_input_size_is_fixed_to_the_bundles(tmp_path: Path) -> None:
     model = tiny_networks.write_network(tmp_path / "free.onnx", free_size=True, names="{0: 'a', 1: 'b', 2: 'c'}")
     import_network(model, tmp_path / "free", replace(tiny_networks.OPTIONS, size=(32, 32)))
-    with open_engine(load_bundle(tmp_path / "free"), "openvino", slots=1) as engine:
+    bundle = load_bundle(tmp_path / "free")
+    (outside,) = _compiled(bundle, (1, 3, 32, 32), 1).inputs
+    assert outside.get_partial_shape().is_static
+    with open_engine(bundle, "openvino", slots=1) as engine:
         engine.stage(0, 0, tiny_networks.solid(200, 10, 10), engine.place(32, 32))
         engine.submit(0, 1)
         assert np.isfinite(engine.wait(0).rows[0]["predictions"]).all()
