@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -21,14 +22,16 @@ import onnxruntime as ort
 
 from engines.bundle import LABELS, MODEL, PASSPORT, SETTINGS, Bundle, load_bundle, parse_labels, parse_settings
 from engines.decoders import DECODERS, build_decoder, recognise
-from engines.decoders.decoder import MisfitError, NonFiniteOutputError
+from engines.decoders.decoder import Decoder, MisfitError, NonFiniteOutputError
+from engines.decoders.segmentation import decided_already
 from engines.errors import BundleError
 from engines.letterbox import Fit, Pixels
 from engines.passport import import_passport, to_text
-from engines.results import Thresholds
+from engines.results import SegmentationMap, Thresholds
 from engines.runtime.onnxruntime import OnnxRuntimeEngine, first_line, open_session, signature_of
 from engines.runtime.signature import Signature, TensorSpec
 
+BACKGROUND = "background"  # the first class of a group of two: where the thing is not
 COCO = "coco"  # the name by which the 80 COCO classes are asked for
 
 
@@ -68,7 +71,7 @@ def import_network(model: Path, folder: Path, options: ImportOptions, *, replace
     shapes = _output_shapes(session, image, layout, width, height, model.name)
     decoder, roles = _choose_decoder(shapes, width, height, model.name, signature, options)
     decoder_made = build_decoder(decoder, {role: shapes[name] for role, name in roles.items()}, width, height)
-    labels = _choose_labels(options.labels, session, decoder_made.class_count, model.name)
+    labels = _choose_labels(options.labels, session, decoder_made, model.name)
     pixels = options.applied_to(DECODERS[decoder].pixels)
     meta = session.get_modelmeta()
     facts = {
@@ -206,8 +209,13 @@ def _choose_decoder(
     return name, roles
 
 
-def _choose_labels(asked: str | None, session: ort.InferenceSession, count: int, where: str) -> tuple[str, ...]:
-    """Class names: a file, the COCO names, or what the exporter left in the model's metadata."""
+def _choose_labels(asked: str | None, session: ort.InferenceSession, decoder: Decoder, where: str) -> tuple[str, ...]:
+    """Class names: a file, the COCO names, what the exporter left in the model's metadata, or what the roles say."""
+    count, by_group = decoder.class_count, ""
+    if len(decoder.groups) > 1:
+        by_group = (
+            f" ({', '.join(f'{classes} of {group}' for group, classes in decoder.groups.items())}, in this order)"
+        )
     if asked == COCO:
         origin, labels = "--labels coco", coco_labels()
     elif asked is not None:
@@ -222,15 +230,17 @@ def _choose_labels(asked: str | None, session: ort.InferenceSession, count: int,
             ) from None
     else:
         origin, labels = "its metadata", _labels_of_metadata(session.get_modelmeta().custom_metadata_map)
+        if not labels and decoder.groups and max(decoder.groups.values()) == 2:
+            labels = tuple(name for group in decoder.groups for name in (BACKGROUND, group))
         if not labels:
             remedy = "give --labels FILE, one class name a line"
             if count == len(coco_labels()):
                 remedy += ", or --labels coco for the 80 COCO classes"
-            raise BundleError(where, f"says nothing of its {count} classes' names", remedy)
+            raise BundleError(where, f"says nothing of its {count} classes' names{by_group}", remedy)
     if len(labels) != count:
         raise BundleError(
             origin,
-            f"names {len(labels)} classes, and {where} has {count}",
+            f"names {len(labels)} classes, and {where} has {count}{by_group}",
             "give --labels with one line a class",
         )
     return labels
@@ -262,7 +272,10 @@ def _settings_text(decoder: str, layout: str, width: int, height: int, pixels: P
 
         return json.dumps(value)
 
-    outputs = ", ".join(f"{role} = {text(name)}" for role, name in roles.items())
+    def key(role: str) -> str:
+        return role if re.fullmatch(r"[A-Za-z0-9_-]+", role) else text(role)
+
+    outputs = ", ".join(f"{key(role)} = {text(name)}" for role, name in roles.items())
     return (
         f"decoder = {text(decoder)}\n"
         f"input = {{ width = {width}, height = {height}, layout = {text(layout)}, colour = {text(pixels.colour)} }}\n"
@@ -285,13 +298,19 @@ def _try(bundle: Bundle, where: str) -> None:
         engine.stage(0, 0, image, place)
         engine.submit(0, 1)
         outputs = engine.wait(0).rows[0]
-        shapes = {role: values.shape for role, values in outputs.items()}
+        shapes = {role: outputs[role].shape for role in settings.outputs}
         decoder = build_decoder(settings.decoder, shapes, settings.input.width, settings.input.height)
         try:
-            decoder.decode(outputs, place, Thresholds())
+            found = decoder.decode(outputs, place, Thresholds())
         except NonFiniteOutputError as error:
             raise BundleError(
                 where,
                 f"{error} on a plain grey image",
                 "the network, or its scale, mean and std, are wrong: export or quantise it again",
             ) from None
+        if isinstance(found, SegmentationMap) and (role := decided_already(outputs)):
+            raise BundleError(
+                where,
+                f"its output {settings.outputs[role]} holds no logits, but whole classes or values of 0 to 1",
+                "export the network without its last sigmoid or argmax",
+            )

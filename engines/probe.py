@@ -18,13 +18,25 @@ from engines.decoders import build_decoder
 from engines.decoders.decoder import NonFiniteOutputError
 from engines.errors import BundleError
 from engines.letterbox import Preprocessor
-from engines.results import Detections, Thresholds
+from engines.results import Detections, Found, SegmentationMap, Thresholds
 from engines.runtime.onnxruntime import open_session
 from sensors.frame import Frame
 from sensors.source import Source
 
 FRAMES = 8  # looked at; spread evenly over the first `_SPREAD_OVER` frames
 _SPREAD_OVER = 160
+_SKETCH_COLUMNS, _SKETCH_ROWS = 64, 18  # 16:9, as a character is about twice as high as wide
+_CLASS_CHARACTERS = ".#ox+*=%@abcdefghijklmnpqrstuvwyz"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSeen:
+    """Where one group of per-pixel classes lay: what a person tells a road from its lines by."""
+
+    group: str
+    output: str  # its name in the ONNX file
+    shares: dict[str, float]  # class name -> share of all pixels of all frames
+    sketch: tuple[str, ...]  # lines of text: the middle frame, a class a character
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,7 @@ class Finding:
     boxes: int
     mean_score: float
     classes: dict[str, int]  # name -> boxes, most first
+    groups: tuple[GroupSeen, ...] = ()  # of a network of per-pixel classes, which has no boxes
 
     @property
     def total_score(self) -> float:
@@ -74,7 +87,7 @@ def _run(bundle: Bundle, settings: BundleSettings, how: str, images: list[NDArra
     shape = settings.input
     preprocessor = Preprocessor(settings.pixels, shape.width, shape.height)
     tensor = np.zeros((1, 3, shape.height, shape.width), np.float32)
-    found: list[Detections] = []
+    found: list[Found] = []
     for image in images:
         place = preprocessor.geometry(image.shape[1], image.shape[0])
         preprocessor.write(image, place, tensor[0])
@@ -84,21 +97,47 @@ def _run(bundle: Bundle, settings: BundleSettings, how: str, images: list[NDArra
             role: value[0] if value.ndim and value.shape[0] == 1 else value
             for role, value in zip(settings.outputs, values, strict=True)
         }
-        shapes = {role: value.shape for role, value in outputs.items()}
+        shapes = {role: value.shape for role, value in outputs.items()}  # in the labels' order
         decoder = build_decoder(settings.decoder, shapes, shape.width, shape.height)
         try:
             found.append(decoder.decode(outputs, place, Thresholds()))
         except NonFiniteOutputError as error:
             raise BundleError(bundle.name, f"{error}", "export or quantise the network again") from None
-    scores = np.concatenate([detections.scores for detections in found])
-    classes = Counter(bundle.labels[index] for detections in found for index in detections.classes)
+    boxes = [one for one in found if isinstance(one, Detections)]
+    scores = np.concatenate([np.empty(0, np.float32), *(detections.scores for detections in boxes)])
+    classes = Counter(bundle.labels[index] for detections in boxes for index in detections.classes)
     mean = float(scores.mean()) if len(scores) else 0.0
-    return Finding(how, len(scores), mean, dict(classes.most_common()))
+    masks = [one for one in found if isinstance(one, SegmentationMap)]
+    return Finding(how, len(scores), mean, dict(classes.most_common()), _groups(bundle, masks))
+
+
+def _groups(bundle: Bundle, frames: list[SegmentationMap]) -> tuple[GroupSeen, ...]:
+    seen = []
+    for group in zip(*(frame.maps for frame in frames), strict=True):  # the same one on every frame
+        first = group[0]
+        pixels = np.concatenate([one.classes.ravel() for one in group])
+        counts = np.bincount(pixels, minlength=first.class_count)
+        names = bundle.labels[first.first_label : first.first_label + first.class_count]
+        shares = dict(zip(names, (counts / len(pixels)).tolist(), strict=True))
+        output = bundle.settings.outputs[first.group]
+        seen.append(GroupSeen(first.group, output, shares, _sketch(group[len(group) // 2].classes)))
+    return tuple(seen)
+
+
+def _sketch(classes: NDArray[np.uint8]) -> tuple[str, ...]:
+    """A class map as text, class 0 a dot. A character shows the greatest class in its part: lines are thin."""
+    height, width = classes.shape
+    tops = np.linspace(0, height, min(height, _SKETCH_ROWS), endpoint=False).astype(np.intp)
+    lefts = np.linspace(0, width, min(width, _SKETCH_COLUMNS), endpoint=False).astype(np.intp)
+    most = np.maximum.reduceat(np.maximum.reduceat(classes, tops, axis=0), lefts, axis=1)
+    return tuple("".join(_CLASS_CHARACTERS[index % len(_CLASS_CHARACTERS)] for index in row) for row in most)
 
 
 def advice(findings: list[Finding]) -> str | None:
     """What to try when another way of feeding the network finds clearly more; None when all is well."""
     imported, *others = findings
+    if imported.groups:
+        return _advice_on_groups(imported.groups)
     best = max(others, key=lambda finding: finding.total_score)
     # The right order of colours may well find fewer boxes than the wrong one (yolox_nano: 30 against 45 on eight
     # frames): only a large gain is worth a word.
@@ -106,4 +145,13 @@ def advice(findings: list[Finding]) -> str | None:
         return f"with {best.how} it finds {best.boxes} boxes instead of {imported.boxes}: look at both with --render"
     if imported.boxes == 0:
         return "it finds nothing: check --colour, --scale, --mean and --std against how it was trained"
+    return None
+
+
+def _advice_on_groups(groups: tuple[GroupSeen, ...]) -> str | None:
+    """Say where a group is always of one class; more of a thing is no better, so pixels are not judged."""
+    for seen in groups:
+        name, share = max(seen.shares.items(), key=lambda entry: entry[1])
+        if share == 1:
+            return f"{seen.group} is {name} everywhere: check --colour, --scale, --mean and --std against its training"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,31 @@ class Detections:
     def empty() -> Detections:
         """No boxes."""
         return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMap:
+    """One group of classes over one frame, for example drivable or not.
+
+    `classes` (h, w) uint8, at the network's resolution, covers exactly the image: its pixel (x, y) is the part from
+    x / w to (x + 1) / w of the image's width, and likewise of its height. Class c is called
+    `labels[first_label + c]` of the bundle; there are `class_count`.
+    """
+
+    group: str
+    classes: NDArray[np.uint8]
+    first_label: int
+    class_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationMap:
+    """A class for every pixel of one frame, in each of the network's groups."""
+
+    maps: tuple[ClassMap, ...]
+
+
+Found: TypeAlias = Detections | SegmentationMap  # by one network on one frame
 
 
 @dataclass(frozen=True, slots=True)

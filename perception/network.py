@@ -51,7 +51,7 @@ def decoder_for(bundle: Bundle, engine: Engine) -> Decoder:
     engine.submit(0, 1)  # what lies in the slot does not matter: only the outputs' shapes are looked at
     outputs = engine.wait(0).rows[0]
     settings = bundle.settings
-    shapes = {role: values.shape for role, values in outputs.items()}
+    shapes = {role: outputs[role].shape for role in settings.outputs}  # in the labels' order
     decoder = build_decoder(settings.decoder, shapes, settings.input.width, settings.input.height)
     if decoder.class_count != len(bundle.labels):
         raise BundleError(

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from engines.decoders.decoder import NonFiniteOutputError
 from engines.errors import EngineError
-from engines.results import Detections
+from engines.results import Detections, Found
 from perception.camera import Camera
 from perception.intake import Captured, InStampOrder, Intake, NewestFirst
 from perception.ledger import Entry, Fate, Ledger, LedgerError
@@ -46,7 +46,7 @@ class Result:
     frame: Frame | None  # valid only during the call
     status: Status
     reason: str  # for people, where status is not OK
-    detections: Sequence[Detections]  # one a network; empty where the item failed
+    detections: Sequence[Found]  # one a network; empty where the item failed
     payload: bytes  # the message as it was sent
 
 
@@ -227,6 +227,8 @@ class Pipeline:
                     self._tracker(entry.sensor, index).update(
                         camera.kept(found, frame.width, frame.height), entry.stamp_ns
                     )
+                    if isinstance(found, Detections)
+                    else found
                     for index, found in enumerate(detections)
                 ]
             entry.postprocessed_ns = entry.published_ns = time.monotonic_ns()
@@ -244,7 +246,7 @@ class Pipeline:
             entry.published_ns = time.monotonic_ns()
             self._last_stamps_ns[entry.sensor] = entry.stamp_ns
             if status is Status.OK:
-                self.ledger.publish(entry, sum(map(len, detections)))
+                self.ledger.publish(entry, sum(len(found) for found in detections if isinstance(found, Detections)))
             else:
                 self.last_failure = reason
                 self.ledger.fail(entry, status.name.lower())
@@ -255,11 +257,11 @@ class Pipeline:
             if frame:
                 frame.release()
 
-    def _infer(self, job: Job) -> tuple[list[Detections], Status, str]:
+    def _infer(self, job: Job) -> tuple[list[Found], Status, str]:
         """Wait for every network's inference and decode it. A frame that fails is a status, not an exception."""
         if job.frame is None:
             return [], Status.DECODE_FAILED, job.fault
-        detections: list[Detections] = []
+        detections: list[Found] = []
         failures: list[str] = []
         bugs: list[Exception] = []
         for network, place in zip(self._networks, job.places, strict=True):

@@ -1,10 +1,11 @@
-"""What a person sees drawn on a frame: boxes, ids, classes and scores, and the video that shows them."""
+"""What a person sees drawn on a frame: masks, boxes, ids, classes and scores, and the video that shows them."""
 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import cycle
 from pathlib import Path
 
 import av
@@ -12,11 +13,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.results import Detections
+from engines.results import ClassMap, Detections, Found, SegmentationMap
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_PIXELS = 21  # cap height of that font at scale 1
 _GOLDEN_ANGLE = 0.618033988749895  # of a turn: neighbouring ids get hues far apart
+# Of masks, B, G, R: apart from each other and from asphalt, sky and trees.
+_MASK_COLOURS = (
+    (60, 200, 60),
+    (230, 50, 255),
+    (255, 150, 30),
+    (0, 215, 255),
+    (255, 255, 60),
+    (60, 60, 255),
+    (200, 90, 140),
+    (150, 220, 190),
+)
+_MASK_OPACITY = 0.3  # inside: what lies under it stays in sight
+_EDGE_OPACITY = 0.85  # so thin things, which are nothing but edge, are strong
+_NOT_DRAWN = ("background", "other", "unlabelled", "unlabeled", "void")  # classes that say: nothing of interest
 _MIN_HEIGHT = 540  # rows: smaller frames are enlarged, or their labels could not be read
 
 
@@ -30,17 +45,30 @@ def colour_of(track_id: int) -> tuple[int, int, int]:
 
 def draw(
     image: NDArray[np.uint8],
-    detections: Sequence[Detections],
+    detections: Sequence[Found],
     labels: Sequence[Sequence[str]],
     caption: str = "",
 ) -> NDArray[np.uint8]:
-    """Draw on a copy of a BGR image, enlarged by a whole factor where it is small; one `labels` a network."""
+    """Draw on a copy of a BGR image, enlarged by a whole factor where it is small; one `labels` a network.
+
+    Masks lie under all boxes, with a legend of the classes that are seen in the upper left corner.
+    """
     factor = max(1, -(-_MIN_HEIGHT // image.shape[0]))
     size = (image.shape[1] * factor, image.shape[0] * factor)
     enlarged = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if factor > 1 else image.copy()
     canvas = np.asarray(enlarged, np.uint8)
     text_pixels = max(11.0, canvas.shape[0] / 54)
+    legend: list[tuple[str, tuple[int, int, int]]] = []
+    colours = cycle(_MASK_COLOURS)
     for found, names in zip(detections, labels, strict=True):
+        if isinstance(found, SegmentationMap):
+            for of_group in found.maps:
+                legend += _draw_mask(canvas, of_group, names, colours)
+    for row, (name, colour) in enumerate(legend, 1):
+        _draw_text(canvas, name, 0, round(row * 2 * text_pixels), colour, text_pixels)
+    for found, names in zip(detections, labels, strict=True):
+        if not isinstance(found, Detections):
+            continue
         for index in reversed(range(len(found))):  # the best box is drawn last, on top
             track, class_ = int(found.track_ids[index]), int(found.classes[index])
             name = f"#{track} {names[class_]}" if track else names[class_]
@@ -49,6 +77,39 @@ def draw(
     if caption:
         _draw_text(canvas, caption, 0, canvas.shape[0], (40, 40, 40), text_pixels)
     return canvas
+
+
+def _draw_mask(
+    canvas: NDArray[np.uint8],
+    found: ClassMap,
+    labels: Sequence[str],
+    colours: Iterator[tuple[int, int, int]],
+) -> list[tuple[str, tuple[int, int, int]]]:
+    """Draw one group's classes, translucent with a strong edge; name and colour of those that are seen.
+
+    Every class takes a colour, seen or not: the next free one of a frame would flicker.
+    """
+    height, width = canvas.shape[:2]
+    edge = max(2, round(height / 180))
+    kernel = np.ones((2 * edge + 1, 2 * edge + 1), np.uint8)
+    names = labels[found.first_label : found.first_label + found.class_count]
+    drawn = [index for index, name in enumerate(names) if name.lower() not in _NOT_DRAWN]
+    if len(names) == 2:
+        drawn = [1]  # the first of two is where the thing is not
+    seen: list[tuple[str, tuple[int, int, int]]] = []
+    for index, colour in zip(drawn, colours, strict=False):
+        coarse = np.asarray(found.classes == index, np.uint8)
+        if not coarse.any():
+            continue
+        # Enlarged as grey and cut in the middle, or its edge would be a staircase.
+        smooth = cv2.resize(coarse * np.uint8(255), (width, height), interpolation=cv2.INTER_LINEAR)
+        mask = np.asarray(smooth > 127, np.uint8)
+        inside = np.asarray(cv2.erode(mask, kernel, borderValue=1), np.bool_)
+        for where, opacity in ((inside, _MASK_OPACITY), (mask.astype(np.bool_) & ~inside, _EDGE_OPACITY)):
+            ink = np.array(colour) * opacity
+            canvas[where] = (canvas[where] * (1 - opacity) + ink).astype(np.uint8)
+        seen.append((names[index], colour))
+    return seen
 
 
 def _draw_box(

@@ -1,6 +1,6 @@
-"""A network's raw outputs to results in source pixels: one file a family of detectors.
+"""A network's raw outputs to results on the source image: one file a family of networks.
 
-`decoder.py` has the contract, `candidates.py` and `nms.py` what all families share. A new family is a new
+`decoder.py` has the contract, `candidates.py` and `nms.py` what all detectors share. A new family is a new
 file and a line in `DECODERS`. Decoders keep no state, never see an image and never touch a device;
 this room imports numpy, `engines.letterbox`, `engines.results` and `engines.errors`.
 """
@@ -11,6 +11,7 @@ from difflib import get_close_matches
 
 from engines.decoders.decoder import Decoder, MisfitError, NonFiniteOutputError, Outputs, Shapes
 from engines.decoders.nanodet import Nanodet
+from engines.decoders.segmentation import Segmentation
 from engines.decoders.yolov8 import Yolov8
 from engines.decoders.yolox import Yolox
 from engines.errors import BundleError
@@ -28,6 +29,7 @@ __all__ = [
 
 DECODERS: dict[str, type[Decoder]] = {
     Nanodet.name: Nanodet,
+    Segmentation.name: Segmentation,
     Yolov8.name: Yolov8,
     Yolox.name: Yolox,
 }

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.letterbox import Geometry, Pixels
-from engines.results import Detections, Thresholds
+from engines.results import Found, Thresholds
 
 # One image's outputs by role, without a batch axis. Views into the engine's memory: read, never kept.
 Outputs: TypeAlias = Mapping[str, NDArray[Any]]
 # Output name -> shape with batch axis 1 where the network has one, in the network's order.
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+
+
+NO_GROUPS: Mapping[str, int] = MappingProxyType({})  # of per-pixel classes: a detector has none
 
 
 class MisfitError(Exception):
@@ -26,7 +30,7 @@ class NonFiniteOutputError(Exception):
 
 
 class Decoder(Protocol):
-    """Decodes one family of detectors. Pure and stateless: any thread, any order.
+    """Decodes one family of networks. Pure and stateless: any thread, any order.
 
     `match` recognises the family: it pairs roles with output names (`roles`, as stored in bundle.toml) or
     raises `MisfitError`. An instance is made for one network: its roles' shapes and its input size.
@@ -44,11 +48,15 @@ class Decoder(Protocol):
     @property
     def class_count(self) -> int: ...
 
-    def decode(self, outputs: Outputs, geometry: Geometry, thresholds: Thresholds) -> Detections:
-        """Boxes in source pixels, clipped, best score first.
+    @property
+    def groups(self) -> Mapping[str, int]:
+        """Classes of each group where a pixel has one of each, in the labels' order; empty for detectors."""
+
+    def decode(self, outputs: Outputs, geometry: Geometry, thresholds: Thresholds) -> Found:
+        """Boxes in source pixels, clipped, best score first; or class maps that cover exactly the image.
 
         Raises `NonFiniteOutputError` where a score that is compared, or a value of a candidate's row, is not
-        finite: such a value never makes, moves or hides a detection.
+        finite: such a value never makes, moves or hides a detection. In a class map every value of the image decides.
         """
 
 

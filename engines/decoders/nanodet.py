@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.decoders.candidates import to_detections
-from engines.decoders.decoder import MisfitError, Outputs, Shapes, check_finite
+from engines.decoders.decoder import NO_GROUPS, MisfitError, Outputs, Shapes, check_finite
 from engines.decoders.grids import STRIDES, cell_corners, cell_count
 from engines.decoders.shapes import in_words, without_batch
 from engines.letterbox import Fit, Geometry, Pixels
@@ -32,6 +32,7 @@ class Nanodet:
     """
 
     name: ClassVar[str] = "nanodet"
+    groups = NO_GROUPS
     pixels: ClassVar[Pixels] = Pixels(
         colour="BGR", mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395), fit=Fit.STRETCH
     )

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from engines.decoders.candidates import corners, to_detections
-from engines.decoders.decoder import MisfitError, Outputs, Shapes, check_finite
+from engines.decoders.decoder import NO_GROUPS, MisfitError, Outputs, Shapes, check_finite
 from engines.decoders.grids import total_cells
 from engines.decoders.shapes import in_words, only_role, without_batch
 from engines.letterbox import Fit, Geometry, Pixels
@@ -25,6 +25,7 @@ class Yolov8:
     """Decodes `predictions` (4 + classes, N), N cells of strides 8, 16, 32."""
 
     name: ClassVar[str] = "yolov8"
+    groups = NO_GROUPS
     pixels: ClassVar[Pixels] = Pixels(colour="RGB", scale=1 / 255, fit=Fit.LETTERBOX_CENTRED, pad=114)
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from engines.decoders.candidates import corners, to_detections
-from engines.decoders.decoder import MisfitError, Outputs, Shapes, check_finite
+from engines.decoders.decoder import NO_GROUPS, MisfitError, Outputs, Shapes, check_finite
 from engines.decoders.grids import STRIDES, cell_corners, total_cells
 from engines.decoders.shapes import in_words, only_role, without_batch
 from engines.letterbox import Fit, Geometry, Pixels
@@ -31,6 +31,7 @@ class Yolox:
     """
 
     name: ClassVar[str] = "yolox"
+    groups = NO_GROUPS
     pixels: ClassVar[Pixels] = Pixels(colour="BGR", fit=Fit.LETTERBOX_TOP_LEFT, pad=114)
 
     @classmethod

@@ -22,11 +22,17 @@ def import_(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the new bundle.")],
     decoder: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="yolox, yolov8 or nanodet; default: recognised by its outputs."),
+        typer.Option(
+            metavar="NAME", help="nanodet, segmentation, yolov8 or yolox; default: recognised by its outputs."
+        ),
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Class names, one a line, or `coco`; default: the model's metadata."),
+        typer.Option(
+            metavar="FILE",
+            help="Class names, one a line (of several groups one after the other), or `coco`; "
+            "default: the model's metadata, or for groups of two classes `background` and the role.",
+        ),
     ] = None,
     colour: Annotated[str | None, typer.Option(metavar="BGR|RGB", help="Order of the input's channels.")] = None,
     scale: Annotated[
@@ -43,11 +49,15 @@ def import_(
     ] = None,
     outputs: Annotated[
         list[str] | None,
-        typer.Option(metavar="ROLE=NAME", help="A decoder's role and the output that plays it; may be given again."),
+        typer.Option(
+            metavar="ROLE=NAME",
+            help="A decoder's role and the output that plays it; may be given again. "
+            "For segmentation a role is the name of a group of classes, for example drivable or lanes.",
+        ),
     ] = None,
     probe: Annotated[
         str | None,
-        typer.Option(metavar="SOURCE", help="Run it on this video or folder and say what it finds."),
+        typer.Option(metavar="SOURCE", help="Run it on this video or folder and say, or sketch, what it finds."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle of that name.")] = False,
 ) -> None:
@@ -80,6 +90,11 @@ def import_(
     )
     if probe:
         _probe(bundle, probe)
+    unnamed = [role for role in settings.outputs if role.startswith("group_")]
+    if settings.decoder == "segmentation" and not outputs and unnamed:
+        roles = " ".join(f"--outputs NAME={output}" for output in settings.outputs.values())
+        where = "the sketches" if probe else "a sketch of each (--probe SOURCE)"
+        print(f"  its groups have no names yet; what they are, {where} may show. Name them: {roles} --force")
 
 
 def _probe(bundle: Bundle, uri: str) -> None:
@@ -88,7 +103,13 @@ def _probe(bundle: Bundle, uri: str) -> None:
 
     with open_source(uri) as source:
         findings = probe(bundle, source)
+    for seen in findings[0].groups:
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in list(seen.shares.items())[:6])
+        print(f"  {seen.group}, from the output {seen.output!r}: {shares}")
+        print("\n".join(f"    {line}" for line in seen.sketch))
     for finding in findings:
+        if finding.groups:
+            continue
         classes = ", ".join(f"{name} {count}" for name, count in list(finding.classes.items())[:6])
         print(f"  {finding.how:<14} {finding.boxes:>4} boxes, mean score {finding.mean_score:.2f}  {classes}")
     if hint := advice(findings):

@@ -7,7 +7,7 @@ for what was found.
 
 from perception.message.decoding import MalformedMessageError, decode_message
 from perception.message.digest import Digest
-from perception.message.frame_message import FrameMessage, LedgerStamps, NetworkInfo, Status, topic_of
+from perception.message.frame_message import FrameMessage, LedgerStamps, NetworkInfo, SemanticMask, Status, topic_of
 from perception.message.json_form import to_json_dict
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "LedgerStamps",
     "MalformedMessageError",
     "NetworkInfo",
+    "SemanticMask",
     "Status",
     "decode_message",
     "to_json_dict",

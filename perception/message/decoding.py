@@ -8,8 +8,10 @@ from google.protobuf.message import DecodeError
 from engines.results import Detections
 from perception.errors import StreamError
 from perception.message import perception_pb2 as pb
-from perception.message.frame_message import FrameMessage, LedgerStamps, NetworkInfo, Status
+from perception.message.frame_message import FrameMessage, LedgerStamps, NetworkInfo, SemanticMask, Status
 
+# Pixels a side: no network's input is larger, and a hostile message must not make its reader allocate gigabytes.
+_MAX_MASK_SIDE = 8192
 _KNOWN_STATUSES = {int(status) for status in Status}
 
 
@@ -56,6 +58,7 @@ def decode_message(payload: bytes) -> FrameMessage:
         class_names=tuple(box.class_name for box in message.detections),
         network_indexes=network_indexes,
         ledger=_ledger(message.ledger),
+        masks=tuple(_mask(mask, max(1, len(message.networks))) for mask in message.masks),
     )
 
 
@@ -72,6 +75,30 @@ def _detections(message: pb.FrameResult) -> Detections:
         )
     except OverflowError as error:  # unsigned on the wire, signed in arrays: a publisher of ours never gets there
         raise MalformedMessageError(f"a class index or track id is out of range ({error})") from error
+
+
+def _mask(mask: pb.SemanticMask, networks: int) -> SemanticMask:
+    """Check one mask's runs; pixels are made of them when they are asked for."""
+    lengths = np.array(mask.run_lengths, np.int64)
+    classes = np.frombuffer(mask.run_classes, np.uint8)
+    where = f"its mask {mask.group!r}"
+    if not (0 < mask.width <= _MAX_MASK_SIDE and 0 < mask.height <= _MAX_MASK_SIDE):
+        raise MalformedMessageError(
+            f"{where} is of {mask.width} x {mask.height} pixels, and 1 to {_MAX_MASK_SIDE} a side are possible"
+        )
+    if len(lengths) != len(classes):
+        raise MalformedMessageError(f"{where} has {len(lengths)} run lengths and {len(classes)} run classes")
+    if not lengths.all() or int(lengths.sum()) != mask.width * mask.height:
+        empty = int((lengths == 0).sum())
+        raise MalformedMessageError(
+            f"{where} has runs of {int(lengths.sum())} pixels, {empty} of them empty, for {mask.width} x {mask.height}"
+        )
+    if int(classes.max()) >= len(mask.class_names):
+        raise MalformedMessageError(f"{where} has class {int(classes.max())} of {len(mask.class_names)}")
+    if mask.network >= networks:
+        raise MalformedMessageError(f"{where} is of network {mask.network} of {networks}")
+    names = tuple(mask.class_names)
+    return SemanticMask(mask.group, names, mask.width, mask.height, lengths, classes, mask.network)
 
 
 def _ledger(stamps: pb.Ledger) -> LedgerStamps:

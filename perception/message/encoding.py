@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from engines.results import Detections
+import numpy as np
+
+from engines.results import ClassMap, Detections, Found, SegmentationMap
 from perception.message import perception_pb2 as pb
 from perception.message.frame_message import SCHEMA_VERSION, NetworkInfo, Status
 
@@ -40,11 +42,12 @@ class BodyEncoder:
         height: int = 0,
         status: Status,
         reason: str = "",
-        detections: Sequence[Detections] = (),
+        detections: Sequence[Found] = (),
     ) -> bytes:
-        """Serialise one body. `detections` holds one entry a network in their order, or nothing at all.
+        """Serialise one body. `detections` holds one entry a network in their order, or nothing at all; one of a
+        network that gives pixels their classes is a `SegmentationMap`.
 
-        The same arguments give the same bytes. About 15 us for 20 boxes.
+        The same arguments give the same bytes. About 15 us for 20 boxes, 0.1 ms for a mask of 360 x 640.
         """
         message = pb.FrameResult(
             schema_version=SCHEMA_VERSION,
@@ -62,12 +65,13 @@ class BodyEncoder:
             self._fill(message, detections)
         return message.SerializeToString()
 
-    def _fill(self, message: pb.FrameResult, detections: Sequence[Detections]) -> None:
+    def _fill(self, message: pb.FrameResult, detections: Sequence[Found]) -> None:
         if len(detections) != len(self._labels):
             raise ValueError(f"detections of {len(detections)} networks, but there are {len(self._labels)}")
         rows = [
             (network, *row)
             for network, found in enumerate(detections)
+            if isinstance(found, Detections)
             for row in zip(
                 found.boxes_xyxy.tolist(),
                 found.scores.tolist(),
@@ -90,6 +94,21 @@ class BodyEncoder:
             box.class_name = self._labels[network][class_index]
             box.track_id = track_id
             box.network = network
+        for network, found in enumerate(detections):
+            if isinstance(found, SegmentationMap):
+                for of_group in found.maps:
+                    _fill_mask(message.masks.add(), of_group, self._labels[network], network)
+
+
+def _fill_mask(mask: pb.SemanticMask, found: ClassMap, labels: Sequence[str], network: int) -> None:
+    flat = found.classes.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    mask.group = sendable(found.group)
+    mask.class_names.extend(labels[found.first_label : found.first_label + found.class_count])
+    mask.height, mask.width = found.classes.shape
+    mask.run_lengths.extend(np.diff(starts, append=len(flat)).tolist())
+    mask.run_classes = flat[starts].tobytes()
+    mask.network = network
 
 
 def _score(row: tuple[int, list[float], float, int, int]) -> float:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engines.results import Detections
 
 SCHEMA_VERSION = 1
@@ -49,6 +52,34 @@ class LedgerStamps:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SemanticMask:
+    """A class for every pixel of the image, at the network's resolution, as runs row by row.
+
+    `run_lengths` (N,) int64 add up to `width` * `height`; `run_classes` (N,) uint8 index `class_names`.
+    """
+
+    group: str
+    class_names: tuple[str, ...]
+    width: int
+    height: int
+    run_lengths: NDArray[np.int64]
+    run_classes: NDArray[np.uint8]
+    network: int  # a place in the message's networks
+
+    def to_array(self) -> NDArray[np.uint8]:
+        """Class of each pixel, (height, width). It covers exactly the image."""
+        return np.repeat(self.run_classes, self.run_lengths).reshape(self.height, self.width)
+
+    def shares(self) -> dict[str, float]:
+        """Share of the image by class name, 0 to 1. Classes of one name are added up."""
+        pixels = np.bincount(self.run_classes, weights=self.run_lengths, minlength=len(self.class_names))
+        shares: dict[str, float] = {}
+        for name, count in zip(self.class_names, pixels.tolist(), strict=True):
+            shares[name] = shares.get(name, 0.0) + count / (self.width * self.height)
+        return shares
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FrameMessage:
     """One message as a reader gets it: what was found on one frame, or why nothing could be.
 
@@ -71,6 +102,7 @@ class FrameMessage:
     class_names: tuple[str, ...]
     network_indexes: tuple[int, ...]
     ledger: LedgerStamps
+    masks: tuple[SemanticMask, ...] = ()  # one a group of classes, network by network
 
     @property
     def topic(self) -> str:

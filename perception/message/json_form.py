@@ -15,7 +15,7 @@ def to_json_dict(message: FrameMessage) -> dict[str, Any]:
     """Return what `json.dumps` prints. Stamps are JSON integers in ns; a box is [left, top, right, bottom].
 
     `network` of a detection is an index into `networks`. A float that is no number (a network gone wrong)
-    is null, because JSON has no NaN.
+    is null, because JSON has no NaN. A mask stays in runs, which are far shorter than its pixels.
     """
     found = message.detections
     return {
@@ -49,6 +49,18 @@ def to_json_dict(message: FrameMessage) -> dict[str, Any]:
                 message.network_indexes,
                 strict=True,
             )
+        ],
+        "masks": [
+            {
+                "group": mask.group,
+                "class_names": list(mask.class_names),
+                "width": mask.width,
+                "height": mask.height,
+                "run_lengths": mask.run_lengths.tolist(),
+                "run_classes": mask.run_classes.tolist(),
+                "network": mask.network,
+            }
+            for mask in message.masks
         ],
         "ledger": asdict(message.ledger),
     }

@@ -21,7 +21,7 @@ DECODE_FAILED: Status
 END_OF_STREAM: Status
 
 class FrameResult(_message.Message):
-    __slots__ = ("schema_version", "session", "sequence", "sensor", "frame_sequence", "stamp_ns", "image_width", "image_height", "status", "status_reason", "networks", "detections", "ledger")
+    __slots__ = ("schema_version", "session", "sequence", "sensor", "frame_sequence", "stamp_ns", "image_width", "image_height", "status", "status_reason", "networks", "detections", "ledger", "masks")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class FrameResult(_message.Message):
     NETWORKS_FIELD_NUMBER: _ClassVar[int]
     DETECTIONS_FIELD_NUMBER: _ClassVar[int]
     LEDGER_FIELD_NUMBER: _ClassVar[int]
+    MASKS_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     session: str
     sequence: int
@@ -48,7 +49,8 @@ class FrameResult(_message.Message):
     networks: _containers.RepeatedCompositeFieldContainer[Network]
     detections: _containers.RepeatedCompositeFieldContainer[Detection]
     ledger: Ledger
-    def __init__(self, schema_version: _Optional[int] = ..., session: _Optional[str] = ..., sequence: _Optional[int] = ..., sensor: _Optional[str] = ..., frame_sequence: _Optional[int] = ..., stamp_ns: _Optional[int] = ..., image_width: _Optional[int] = ..., image_height: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., status_reason: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[Network, _Mapping]]] = ..., detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., ledger: _Optional[_Union[Ledger, _Mapping]] = ...) -> None: ...
+    masks: _containers.RepeatedCompositeFieldContainer[SemanticMask]
+    def __init__(self, schema_version: _Optional[int] = ..., session: _Optional[str] = ..., sequence: _Optional[int] = ..., sensor: _Optional[str] = ..., frame_sequence: _Optional[int] = ..., stamp_ns: _Optional[int] = ..., image_width: _Optional[int] = ..., image_height: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., status_reason: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[Network, _Mapping]]] = ..., detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., ledger: _Optional[_Union[Ledger, _Mapping]] = ..., masks: _Optional[_Iterable[_Union[SemanticMask, _Mapping]]] = ...) -> None: ...
 
 class Network(_message.Message):
     __slots__ = ("name", "bundle_sha256", "engine")
@@ -81,6 +83,24 @@ class Detection(_message.Message):
     track_id: int
     network: int
     def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., right: _Optional[float] = ..., bottom: _Optional[float] = ..., score: _Optional[float] = ..., class_index: _Optional[int] = ..., class_name: _Optional[str] = ..., track_id: _Optional[int] = ..., network: _Optional[int] = ...) -> None: ...
+
+class SemanticMask(_message.Message):
+    __slots__ = ("group", "class_names", "width", "height", "run_lengths", "run_classes", "network")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    RUN_LENGTHS_FIELD_NUMBER: _ClassVar[int]
+    RUN_CLASSES_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    class_names: _containers.RepeatedScalarFieldContainer[str]
+    width: int
+    height: int
+    run_lengths: _containers.RepeatedScalarFieldContainer[int]
+    run_classes: bytes
+    network: int
+    def __init__(self, group: _Optional[str] = ..., class_names: _Optional[_Iterable[str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., run_lengths: _Optional[_Iterable[int]] = ..., run_classes: _Optional[bytes] = ..., network: _Optional[int] = ...) -> None: ...
 
 class Ledger(_message.Message):
     __slots__ = ("arrival_ns", "decoded_ns", "staged_ns", "submitted_ns", "inferred_ns", "postprocessed_ns", "published_ns")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from engines.results import Detections
+from engines.results import Found
 from perception.message.digest import Digest
 from perception.message.encoding import BodyEncoder, encode_tail, sendable
 from perception.message.frame_message import NetworkInfo, Status, topic_of
@@ -46,7 +46,7 @@ class Outbox:
         height: int,
         status: Status,
         reason: str = "",
-        detections: Sequence[Detections] = (),
+        detections: Sequence[Found] = (),
         ledger: Mapping[str, int] | None = None,
     ) -> bytes:
         """Send what became of one frame and return the payload, as it left.
