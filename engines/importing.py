@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from engines.bundle import LABELS, MODEL, PASSPORT, SETTINGS, Bundle, load_bundle, parse_labels, parse_settings
 from engines.decoders import DECODERS, build_decoder, recognise
@@ -213,9 +214,8 @@ def _choose_labels(asked: str | None, session: ort.InferenceSession, decoder: De
     """Class names: a file, the COCO names, what the exporter left in the model's metadata, or what the roles say."""
     count, by_group = decoder.class_count, ""
     if len(decoder.groups) > 1:
-        by_group = (
-            f" ({', '.join(f'{classes} of {group}' for group, classes in decoder.groups.items())}, in this order)"
-        )
+        parts = (f"{classes} of {group}" for group, classes in decoder.groups.items())
+        by_group = f" ({', then '.join(parts)})"
     if asked == COCO:
         origin, labels = "--labels coco", coco_labels()
     elif asked is not None:
@@ -308,9 +308,21 @@ def _try(bundle: Bundle, where: str) -> None:
                 f"{error} on a plain grey image",
                 "the network, or its scale, mean and std, are wrong: export or quantise it again",
             ) from None
-        if isinstance(found, SegmentationMap) and (role := decided_already(outputs)):
+        if not isinstance(found, SegmentationMap):
+            return
+        # One picture is not enough: logits of plain grey may well lie between 0 and 1 all over.
+        suspects = set(decided_already(outputs))
+        for picture in (np.zeros_like(image), np.full_like(image, 255), _noise(image.shape)):
+            engine.stage(0, 0, picture, place)
+            engine.submit(0, 1)
+            suspects &= set(decided_already(engine.wait(0).rows[0]))
+        for role in sorted(suspects):
             raise BundleError(
                 where,
                 f"its output {settings.outputs[role]} holds no logits, but whole classes or values of 0 to 1",
                 "export the network without its last sigmoid or argmax",
             )
+
+
+def _noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)

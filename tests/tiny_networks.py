@@ -156,6 +156,70 @@ def write_network(
     return path
 
 
+SEGMENTER_LABELS = (*LABELS, "light", "dark")
+
+
+def write_segmenter(
+    path: Path,
+    *,
+    size: tuple[int, int] = (SIDE, SIDE),
+    outputs: tuple[str, str] = ("colour", "shade"),
+    stride: int = 1,
+    last: Literal["", "Sigmoid", "ArgMax"] = "",
+    on_white: Literal["answers", "nan"] = "answers",
+) -> Path:
+    """Write one of per-pixel classes: which of blue, green, red is the strongest (3 channels), and whether the three
+    together are less than half of full scale (1 logit). `last` is done to the second. Pixels go in BGR, 0 to 1.
+    """
+    width, height = size
+    constants = {
+        "as_it_is": np.eye(3, dtype=np.float32)[..., None, None],
+        "dimmer": np.full((1, 3, 1, 1), -1 / 3, np.float32),
+        "half": np.float32([0.5]),
+        "white": np.float32([WHITE]),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "as_it_is"], ["colours"], strides=[stride, stride]),
+        helper.make_node("Conv", ["image", "dimmer", "half"], ["dark"], strides=[stride, stride]),
+    ]
+    if on_white == "nan":
+        nodes += [
+            helper.make_node("Sub", ["white", "colours"], ["room"]),
+            helper.make_node("Sqrt", ["room"], ["root"]),
+            helper.make_node("Sub", ["root", "root"], ["nothing"]),
+            helper.make_node("Add", ["colours", "nothing"], [outputs[0]]),
+        ]
+    else:
+        nodes.append(helper.make_node("Identity", ["colours"], [outputs[0]]))
+    arguments = {"axis": 1} if last == "ArgMax" else {}
+    nodes.append(helper.make_node(last or "Identity", ["dark"], [outputs[1]], **arguments))
+    rows, columns = -(-height // stride), -(-width // stride)
+    second_type = TensorProto.INT64 if last == "ArgMax" else TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, height, width])],
+        [
+            helper.make_tensor_value_info(outputs[0], TensorProto.FLOAT, [1, 3, rows, columns]),
+            helper.make_tensor_value_info(outputs[1], second_type, [1, 1, rows, columns]),
+        ],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return path
+
+
+def make_segmenter_bundle(folder: Path, **network: Any) -> Bundle:
+    """Write one and import it as the bundle `folder`, with the groups `colour` and `dark`."""
+    model = write_segmenter(folder.with_suffix(".onnx"), **network)
+    options = ImportOptions(
+        labels=str(write_labels(folder.with_suffix(".txt"), SEGMENTER_LABELS)),
+        colour="BGR",
+        outputs={"colour": "colour", "shade": "shade"},
+    )
+    return import_network(model, folder, options)
+
+
 def write_labels(path: Path, labels: tuple[str, ...] = LABELS) -> Path:
     path.write_text("".join(f"{label}\n" for label in labels))
     return path

@@ -87,14 +87,15 @@ class Segmentation:
         return SegmentationMap(tuple(maps))
 
 
-def decided_already(outputs: Outputs) -> str | None:
-    """The first role whose only channel holds no logits, but whole classes or values of 0 to 1: its sigmoid or argmax
-    is inside the network, and a threshold of 0 would find the thing everywhere. Only a run over an image shows it.
+def decided_already(outputs: Outputs) -> list[str]:
+    """Roles whose only channel looks like no logits, but whole classes or values of 0 to 1: the sigmoid or argmax is
+    inside the network, and a threshold of 0 would find the thing everywhere. Only runs over several images show it.
     """
-    for role, values in outputs.items():
-        if values.shape[0] == 1 and (values.dtype.kind in "iub" or (values.min() >= 0 and values.max() <= 1)):
-            return role
-    return None
+    return [
+        role
+        for role, values in outputs.items()
+        if values.shape[0] == 1 and (values.dtype.kind in "iub" or (values.min() >= 0 and values.max() <= 1))
+    ]
 
 
 def _classes(values: NDArray[Any]) -> NDArray[np.uint8]:

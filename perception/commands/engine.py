@@ -22,9 +22,7 @@ def import_(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the new bundle.")],
     decoder: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="nanodet, segmentation, yolov8 or yolox; default: recognised by its outputs."
-        ),
+        typer.Option(metavar="NAME", help="nanodet, segmentation, yolov8 or yolox; default: recognised by outputs."),
     ] = None,
     labels: Annotated[
         str | None,

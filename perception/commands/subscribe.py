@@ -122,6 +122,12 @@ def _plain_line(message: FrameMessage) -> str:
     by_class = ", ".join(f"{number} {name}" for name, number in names.most_common())
     boxes = "1 box" if len(message.detections) == 1 else f"{len(message.detections)} boxes"
     line += f"  {boxes} ({by_class})" if by_class else f"  {boxes}"
+    for mask in message.masks:
+        # Of two classes the first is where the thing is not; of more the greatest three are told.
+        shares = (
+            list(mask.shares().items())[1:] if len(mask.class_names) == 2 else Counter(mask.shares()).most_common(3)
+        )
+        line += "".join(f"  {name} {share:.1%}" for name, share in shares)
     arrival_ns, published_ns = message.ledger.arrival_ns, message.ledger.published_ns
     if arrival_ns and published_ns:
         line += f"  latency {(published_ns - arrival_ns) / 1e6:.1f} ms"

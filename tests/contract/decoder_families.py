@@ -1,4 +1,4 @@
-"""A small network of each family, and its encoder: boxes -> the outputs that say them.
+"""A small network of each family, and its encoder: boxes, or classes of pixels -> the outputs that say them.
 
 The inverse of each decoder, so that the contract test knows what has to be found.
 """
@@ -103,7 +103,9 @@ def encode_nanodet(boxes: list[Wanted]) -> OutputTables:
 
 
 @dataclass(frozen=True)
-class Family:
+class BoxFamily:
+    """Of detectors."""
+
     encode: Callable[[list[Wanted]], OutputTables]
     shapes: dict[str, tuple[int, ...]]  # by role, as its networks have it
 
@@ -113,8 +115,57 @@ class Family:
         return {f"out_{index}": shape for index, shape in enumerate(self.shapes.values())}
 
 
-FAMILIES = {
-    "yolox": Family(encode_yolox, {"predictions": (1, TOTAL, 5 + CLASSES)}),
-    "yolov8": Family(encode_yolov8, {"predictions": (1, 4 + CLASSES, TOTAL)}),
-    "nanodet": Family(encode_nanodet, {role: table.shape for role, table in encode_nanodet([]).items()}),
+GROUPS = {"area": 2, "kind": 5, "line": 1}  # name -> channels
+MAP_SHAPES = {group: (1, channels, HEIGHT, WIDTH) for group, channels in GROUPS.items()}
+ClassMaps = dict[str, NDArray[np.uint8]]
+
+
+def random_maps(seed: int) -> ClassMaps:
+    """Classes (HEIGHT, WIDTH) of each group: of blocks, and of single pixels."""
+    random = np.random.default_rng(seed)
+    maps = {}
+    for group, channels in GROUPS.items():
+        blocks = random.integers(0, max(2, channels), (HEIGHT // 8, WIDTH // 8), np.uint8)
+        maps[group] = blocks.repeat(8, axis=0).repeat(8, axis=1)
+        rows, columns = random.integers(0, HEIGHT, 50), random.integers(0, WIDTH, 50)
+        maps[group][rows, columns] = random.integers(0, max(2, channels), 50)
+    return maps
+
+
+def encode_maps(maps: ClassMaps) -> OutputTables:
+    """Logits that say them, negative ones too: only the order of a pixel's values tells."""
+    random = np.random.default_rng(9)
+    tables: OutputTables = {}
+    for group, classes in maps.items():
+        channels = GROUPS[group]
+        sure = random.uniform(0.25, 4, classes.shape).astype(np.float32)
+        if channels == 1:
+            tables[group] = np.where(classes == 1, sure, -sure)[None]
+        else:
+            base = random.uniform(-8, 8, classes.shape)
+            tables[group] = np.stack(
+                [np.where(classes == index, base + sure, base - index / 8) for index in range(channels)]
+            ).astype(np.float32)
+    return tables
+
+
+@dataclass(frozen=True)
+class MapFamily:
+    """Of networks that give every pixel its class."""
+
+    encode: Callable[[ClassMaps], OutputTables]
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """The same by the network's names, which say nothing."""
+        return {f"out_{index}": shape for index, shape in enumerate(self.shapes.values())}
+
+
+BOX_FAMILIES = {
+    "yolox": BoxFamily(encode_yolox, {"predictions": (1, TOTAL, 5 + CLASSES)}),
+    "yolov8": BoxFamily(encode_yolov8, {"predictions": (1, 4 + CLASSES, TOTAL)}),
+    "nanodet": BoxFamily(encode_nanodet, {role: table.shape for role, table in encode_nanodet([]).items()}),
 }
+MAP_FAMILIES = {"segmentation": MapFamily(encode_maps, MAP_SHAPES)}
+FAMILIES: dict[str, BoxFamily | MapFamily] = {**BOX_FAMILIES, **MAP_FAMILIES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from plain_decoders import assert_same, detect
 
 from engines.decoders import DECODERS, MisfitError, build_decoder, recognise
 from engines.decoders.candidates import MAX_CANDIDATES
+from engines.decoders.segmentation import decided_already
 from engines.errors import BundleError
-from engines.letterbox import Fit, Pixels, geometry
-from engines.results import Thresholds
+from engines.letterbox import Fit, Geometry, Pixels, geometry
+from engines.results import SegmentationMap, Thresholds
 
 Outputs = dict[str, NDArray[Any]]
 CLASSES = 6
@@ -56,7 +58,7 @@ def random_nanodet(random: np.random.Generator, width: int, height: int) -> Outp
 RANDOM = {"nanodet": random_nanodet, "yolov8": random_yolov8, "yolox": random_yolox}
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", RANDOM)
 @settings(deadline=None, max_examples=15)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -95,10 +97,11 @@ def test_families_want_their_pixels_as_their_networks_were_trained() -> None:
         "yolox": Pixels("BGR", 1.0, fit=Fit.LETTERBOX_TOP_LEFT, pad=114),
         "yolov8": Pixels("RGB", 1 / 255, fit=Fit.LETTERBOX_CENTRED, pad=114),
         "nanodet": Pixels("BGR", 1.0, (103.53, 116.28, 123.675), (57.375, 57.12, 58.395), Fit.STRETCH),
+        "segmentation": Pixels("RGB", 1 / 255, fit=Fit.STRETCH),
     }
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", RANDOM)
 def test_a_network_gone_wild_gives_a_bounded_number_of_candidates(name: str) -> None:
     outputs = RANDOM[name](np.random.default_rng(1), 320, 320)
     for role, values in outputs.items():
@@ -139,7 +142,14 @@ def test_shapes_name_their_family(shapes: Any, width: int, height: int, name: st
         ({"o": (1, 84, 0)}, 320, 320),
         ({"o": (1, 300, 6)}, 640, 640),  # suppression inside the network
         ({"o": (1, 116, 8400), "masks": (1, 32, 160, 160)}, 640, 640),
-        ({"lanes": (1, 2, 360, 640), "segmentation": (1, 2, 360, 640)}, 640, 360),
+        ({"o": (1, 3, 80, 80, 85)}, 640, 640),  # YOLOv5's raw heads
+        ({"a": (1, 85, 52, 52), "b": (1, 85, 26, 26), "c": (1, 85, 13, 13)}, 416, 416),  # YOLOX's
+        ({"o": (1, 2, 640, 360)}, 640, 360),  # the other way round
+        ({"o": (1, 2, 720, 1280)}, 640, 360),  # finer than the input
+        ({"o": (1, 257, 360, 640)}, 640, 360),  # a class is a byte
+        ({"o": (1, 360, 640, 2)}, 640, 360),  # channels last
+        ({"o": (1, 360, 640)}, 640, 360),  # classes already, not their scores
+        ({"o": (1, 1, 1, 43)}, 30, 30),
         ({"Identity:0": (1, 43)}, 30, 30),
     ],
 )
@@ -191,14 +201,18 @@ def test_nanodet_refuses_distances_that_are_not_four_sides() -> None:
             "nanodet",
             "expected 6 outputs, scores [cells,classes] and distances [cells,4*(reg_max+1)] for",
         ),
+        (
+            "segmentation",
+            "expected outputs of [1,classes,height,width], at most 256 classes, height and width as of the 640x360 ",
+        ),
     ],
 )
 def test_a_misfit_says_what_was_expected_and_what_was_found(name: str, expected: str) -> None:
-    shapes = {"lanes": (1, 2, 360, 640), "segmentation": (1, 2, 360, 640)}
+    shapes = {"a": (1, 2, 360, 640, 1), "b": (1, 2, 360, 640, 1)}
     with pytest.raises(MisfitError) as caught:
         DECODERS[name].match(shapes, 640, 360)
     assert str(caught.value).startswith(expected)
-    assert str(caught.value).endswith("found 2 outputs of [1,2,360,640]")
+    assert str(caught.value).endswith("found 2 outputs of [1,2,360,640,1]")
 
 
 def test_a_misfit_names_sizes_that_the_file_leaves_open() -> None:
@@ -210,13 +224,107 @@ def test_an_unknown_decoder_is_refused_with_the_near_spelling() -> None:
     with pytest.raises(BundleError) as caught:
         build_decoder("yolo8", {}, 320, 320)
     assert str(caught.value) == (
-        'bundle.toml: decoder "yolo8" is unknown (did you mean "yolov8"?); use one of nanodet, yolov8, yolox'
+        'bundle.toml: decoder "yolo8" is unknown (did you mean "yolov8"?); '
+        "use one of nanodet, segmentation, yolov8, yolox"
     )
-    with pytest.raises(BundleError, match='"segments" is unknown; use one of'):
+    with pytest.raises(BundleError, match=r'"segments" is unknown \(did you mean "segmentation"\?\); use one of'):
         build_decoder("segments", {}, 320, 320)
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", RANDOM)
 def test_roles_that_are_not_the_decoders_are_refused(name: str) -> None:
     with pytest.raises(BundleError, match=r'" does not fit model\.onnx: expected the .*; found output;'):
         build_decoder(name, {"output": (1, 3549, 85)}, 416, 416)
+
+
+# --- per-pixel classes ----------------------------------------------------------------------------------
+
+
+def maps_of(outputs: Outputs, place: Geometry) -> SegmentationMap:
+    shapes = {role: values.shape for role, values in outputs.items()}
+    found = build_decoder("segmentation", shapes, place.input_width, place.input_height).decode(
+        outputs, place, Thresholds()
+    )
+    assert isinstance(found, SegmentationMap)
+    return found
+
+
+def plain_class(values: list[float]) -> int:
+    """Softmax and its greatest; of one value its sigmoid."""
+    if len(values) == 1:
+        return int(1 / (1 + math.exp(-values[0])) > 0.5)
+    weights = [math.exp(value) for value in values]
+    probabilities = [weight / sum(weights) for weight in weights]
+    return probabilities.index(max(probabilities))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    channels=st.lists(st.sampled_from([1, 2, 3, 19]), min_size=1, max_size=3),
+    size=st.sampled_from([(16, 9), (1, 1), (12, 20)]),
+    fit=st.sampled_from(Fit),
+    source=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+)
+def test_classes_are_those_of_the_plain_decoder(
+    *, seed: int, channels: list[int], size: tuple[int, int], fit: Fit, source: tuple[int, int]
+) -> None:
+    random = np.random.default_rng(seed)
+    outputs = {
+        f"group {index}": random.normal(0, 2, (count, size[1], size[0])).astype(np.float32)
+        for index, count in enumerate(channels)
+    }
+    place = geometry(fit, *source, *size)
+    found = maps_of(outputs, place)
+    assert [one.group for one in found.maps] == list(outputs)
+    for one, values in zip(found.maps, outputs.values(), strict=True):
+        expected = [
+            [plain_class(values[:, place.top + row, place.left + column].tolist()) for column in range(place.width)]
+            for row in range(place.height)
+        ]
+        assert one.classes.tolist() == expected
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    stride=st.sampled_from([1, 2, 4, 7, 8]),
+    fit=st.sampled_from(Fit),
+    source=st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
+    odd=st.booleans(),
+)
+def test_a_coarse_maps_pixels_lie_where_the_image_has_them(
+    *, stride: int, fit: Fit, source: tuple[int, int], odd: bool
+) -> None:
+    """Every pixel of the map says its own column or row; the result has the one nearest to each part of the image."""
+    columns, rows = 24, 14
+    width, height = (columns * stride - (odd and stride > 1), rows * stride - (odd and stride > 1))
+    where = {
+        "column": np.eye(columns, dtype=np.float32)[:, None, :].repeat(rows, axis=1),
+        "row": np.eye(rows, dtype=np.float32)[:, :, None].repeat(columns, axis=2),
+    }
+    place = geometry(fit, *source, width, height)
+    by_column, by_row = (one.classes for one in maps_of(where, place).maps)
+    for classes, axis, of_input, of_map, start, length in (
+        (by_column, 1, width, columns, place.left, place.width),
+        (by_row, 0, height, rows, place.top, place.height),
+    ):
+        count = classes.shape[axis]
+        assert abs(count - length * of_map / of_input) <= 0.5 or count == 1
+        centres = (start + (np.arange(count) + 0.5) * length / count) * of_map / of_input  # in pixels of the map
+        line = np.take(classes, 0, axis=1 - axis).astype(float)
+        assert (classes == np.expand_dims(line, 1 - axis)).all()
+        assert (np.abs(line + 0.5 - centres) <= 0.5 + 1e-9).all()
+
+
+def test_groups_are_numbered_and_an_only_one_is_called_classes() -> None:
+    shapes = {"lanes": (1, 2, 360, 640), "segmentation": (1, 2, 360, 640)}
+    assert recognise(shapes, 640, 360) == [("segmentation", {"group_1": "lanes", "group_2": "segmentation"})]
+    assert recognise({"x": (1, 19, 90, 160)}, 640, 360) == [("segmentation", {"classes": "x"})]
+
+
+def test_a_channel_that_holds_no_logits_is_noticed() -> None:
+    logits = np.float32([[[-1, 0.5]]])
+    for sound in ({"a": logits}, {"a": np.float32([[[0.1]], [[0.9]]])}, {"a": np.float32([[[0.5, 1.5]]])}):
+        assert decided_already(sound) == []
+    for bad in (np.float32([[[0, 1]]]), np.int64([[[0, 4]]]), np.array([[[True]]])):
+        assert decided_already({"a": logits, "b": bad}) == ["b"]

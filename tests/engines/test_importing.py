@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import drive_media
 import numpy as np
 import onnx
 import pytest
 import tiny_networks
 from onnx import TensorProto, helper
-from tiny_networks import LABELS, OPTIONS, write_labels, write_network
+from tiny_networks import LABELS, OPTIONS, SEGMENTER_LABELS, write_labels, write_network, write_segmenter
 
 from engines.bundle import Bundle, load_bundle
 from engines.decoders import build_decoder
@@ -23,7 +24,7 @@ from engines.importing import ImportOptions, coco_labels, import_network
 from engines.letterbox import Fit
 from engines.passport import read_passport
 from engines.probe import Finding, advice, probe
-from engines.results import Detections, Thresholds
+from engines.results import Detections, Found, SegmentationMap, Thresholds
 from engines.runtime import open_engine
 from sensors.opening import open_source
 
@@ -36,6 +37,12 @@ def tree(folder: Path) -> set[str]:
 
 def found(bundle: Bundle, image: Any) -> Detections:
     """What a bundle detects on an image, through its engine and decoder."""
+    boxes = everything_found(bundle, image)
+    assert isinstance(boxes, Detections)
+    return boxes
+
+
+def everything_found(bundle: Bundle, image: Any) -> Found:
     with open_engine(bundle, slots=1) as engine:
         place = engine.place(image.shape[1], image.shape[0])
         engine.stage(0, 0, image, place)
@@ -320,6 +327,105 @@ def finding(how: str, boxes: int, mean_score: float = 0.5) -> Finding:
 def test_advice_is_given_for_a_large_gain_only(imported: Finding, other: Finding, says: str | None) -> None:
     hint = advice([imported, other])
     assert hint is None if says is None else hint is not None and hint.startswith(says)
+
+
+def test_roles_name_the_groups_whatever_the_outputs_are_called(tmp_path: Path) -> None:
+    model = write_segmenter(tmp_path / "swapped.onnx", outputs=("shade", "colour"))
+    labels = str(write_labels(tmp_path / "names.txt", SEGMENTER_LABELS))
+    options = ImportOptions(labels=labels, colour="BGR", outputs={"colour": "shade", "how dark": "colour"})
+    bundle = import_network(model, tmp_path / "b", options)
+    assert bundle.settings.decoder == "segmentation"
+    assert bundle.settings.outputs == {"colour": "shade", "how dark": "colour"}
+    masks = everything_found(bundle, tiny_networks.solid(0, 90, 0, size=(90, 50)))
+    assert isinstance(masks, SegmentationMap)
+    assert [(one.group, bundle.labels[one.first_label + one.classes[0, 0]]) for one in masks.maps] == [
+        ("colour", "green"),
+        ("how dark", "dark"),
+    ]
+
+
+def test_the_order_of_the_roles_is_that_of_the_labels(tmp_path: Path) -> None:
+    model = write_segmenter(tmp_path / "tiny.onnx")
+    labels = str(write_labels(tmp_path / "names.txt", ("light", "dark", *LABELS)))
+    options = ImportOptions(labels=labels, colour="BGR", outputs={"shade": "shade", "colour": "colour"})
+    bundle = import_network(model, tmp_path / "b", options)
+    masks = everything_found(bundle, tiny_networks.solid(0, 90, 0))
+    assert isinstance(masks, SegmentationMap)
+    assert [bundle.labels[one.first_label + one.classes[0, 0]] for one in masks.maps] == ["dark", "green"]
+
+
+def test_groups_that_nobody_named_are_numbered(tmp_path: Path) -> None:
+    labels = str(write_labels(tmp_path / "names.txt", SEGMENTER_LABELS))
+    model = write_segmenter(tmp_path / "tiny.onnx", stride=4)
+    bundle = import_network(model, tmp_path / "b", ImportOptions(labels=labels))
+    assert bundle.settings.outputs == {"group_1": "colour", "group_2": "shade"}
+
+
+def test_a_group_of_two_classes_names_itself(tmp_path: Path) -> None:
+    options = ImportOptions(decoder="segmentation", outputs={"night": "shade"})
+    bundle = import_network(write_segmenter(tmp_path / "tiny.onnx"), tmp_path / "b", options)
+    assert bundle.labels == ("background", "night")
+
+
+def test_a_group_of_more_classes_needs_its_labels(tmp_path: Path) -> None:
+    model = write_segmenter(tmp_path / "tiny.onnx")
+    options = ImportOptions(outputs={"colour": "colour", "night": "shade"})
+    with pytest.raises(
+        BundleError, match=r"says nothing of its 5 classes' names \(3 of colour, then 2 of night\); give --labels FILE"
+    ):
+        import_network(model, tmp_path / "b", options)
+    with pytest.raises(BundleError, match=r"names 3 classes, and tiny\.onnx has 5 \(3 of colour, then 2 of night\)"):
+        import_network(model, tmp_path / "b", replace(options, labels=str(write_labels(tmp_path / "names.txt"))))
+    assert tree(tmp_path) == {"tiny.onnx", "names.txt"}
+
+
+@pytest.mark.parametrize("last", ["Sigmoid", "ArgMax"])
+def test_a_channel_that_is_decided_inside_the_network_is_refused(tmp_path: Path, last: Any) -> None:
+    model = write_segmenter(tmp_path / "tiny.onnx", last=last)
+    options = ImportOptions(decoder="segmentation", outputs={"night": "shade"})
+    with pytest.raises(BundleError, match=r"its output shade holds no logits, .*; export the network without its last"):
+        import_network(model, tmp_path / "b", options)
+    assert tree(tmp_path) == {"tiny.onnx"}
+
+
+def test_a_detector_is_no_segmenter(tmp_path: Path) -> None:
+    model = write_network(tmp_path / "tiny.onnx", names=NAMES)
+    with pytest.raises(BundleError, match=r"'segmentation' does not fit: expected outputs of .*; use --decoder yolov8"):
+        import_network(model, tmp_path / "b", replace(OPTIONS, decoder="segmentation"))
+    with pytest.raises(BundleError, match=r"\[1,7,21\]"):
+        import_network(model, tmp_path / "b", replace(OPTIONS, decoder="segmentation", outputs={"road": "boxes"}))
+    assert tree(tmp_path) == {"tiny.onnx"}
+
+
+def test_the_probe_shows_where_each_group_lies(tmp_path: Path) -> None:
+    bundle = tiny_networks.make_segmenter_bundle(tmp_path / "b")
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[:, :16, 1] = 200  # a green, dark quarter on the left
+    picture[:, 16:, 0] = picture[:, 16:, 1] = 255  # the rest as blue as green, and light
+    for number in range(3):
+        cv2.imwrite(str(drive / f"{number}.png"), picture)
+    with open_source(str(drive)) as source:
+        findings = probe(bundle, source)
+    colour, shade = findings[0].groups
+    assert (colour.group, colour.output, shade.group) == ("colour", "colour", "shade")
+    assert colour.shares == pytest.approx({"blue": 0.75, "green": 0.25, "red": 0})
+    assert shade.shares == pytest.approx({"light": 0.75, "dark": 0.25})
+    assert colour.sketch == shade.sketch == ("########" + 24 * ".",) * 18
+    assert advice(findings) is None
+
+
+def test_the_probe_says_that_a_group_is_one_class_everywhere(tmp_path: Path) -> None:
+    bundle = tiny_networks.make_segmenter_bundle(tmp_path / "b")
+    (tmp_path / "drive").mkdir()
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[:32, :, 2] = 255
+    cv2.imwrite(str(tmp_path / "drive" / "0.png"), picture)
+    with open_source(str(tmp_path / "drive")) as source:
+        hint = advice(probe(bundle, source))
+    assert hint is not None
+    assert hint.startswith("shade is dark everywhere: check --colour")
 
 
 def test_a_probe_without_a_frame_is_refused(tmp_path: Path) -> None:

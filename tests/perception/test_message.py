@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.results import Detections
+from engines.results import ClassMap, Detections, SegmentationMap
 from perception.message import (
     Digest,
     LedgerStamps,
@@ -228,8 +228,131 @@ def test_json_has_the_words_of_the_schema_and_short_numbers() -> None:
         "network": 0,
     }
     assert as_json["ledger"]["published_ns"] == LEDGER["published_ns"]
+    assert as_json["masks"] == []
     schema = {field.name for field in pb.FrameResult.DESCRIPTOR.fields}
     assert set(as_json) == schema | {"topic"}
+
+
+LANES = ("background", "drivable", "background", "dashed", "solid")
+class_maps = st.tuples(st.integers(1, 40), st.integers(1, 30), st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 40]))
+
+
+def some_masks(width: int, height: int, seed: int, block: int) -> SegmentationMap:
+    """Two groups, of two and of three classes, in rows of about `block` equal pixels."""
+    random = np.random.default_rng(seed)
+    pixels = width * height
+    maps = []
+    for group, first_label, count in (("drivable", 0, 2), ("lanes", 2, 3)):
+        flat = random.integers(0, count, pixels // block + 1, np.uint8).repeat(block)[:pixels]
+        maps.append(ClassMap(group, flat.reshape(height, width), first_label, count))
+    return SegmentationMap(tuple(maps))
+
+
+def mask_payload(found: SegmentationMap) -> bytes:
+    body = BodyEncoder([ROAD, SIGNS], [LABELS, LANES]).encode(
+        sequence=7,
+        sensor="front",
+        frame_sequence=8,
+        stamp_ns=1,
+        width=640,
+        height=480,
+        status=Status.OK,
+        detections=[boxes(0.5), found],
+    )
+    return body + encode_tail("feed", LEDGER)
+
+
+@given(class_maps)
+def test_masks_that_are_encoded_are_decoded(size: tuple[int, int, int, int]) -> None:
+    found = some_masks(*size)
+    message = decode_message(mask_payload(found))
+    assert len(message.detections) == 1
+    assert [(mask.group, mask.class_names, mask.network) for mask in message.masks] == [
+        ("drivable", LANES[:2], 1),
+        ("lanes", LANES[2:], 1),
+    ]
+    for mask, wanted in zip(message.masks, found.maps, strict=True):
+        assert (mask.height, mask.width) == wanted.classes.shape
+        array = mask.to_array()
+        assert array.dtype == np.uint8
+        np.testing.assert_array_equal(array, wanted.classes)
+        assert (mask.run_classes[1:] != mask.run_classes[:-1]).all(), "runs are as long as they can be"
+        for index, name in enumerate(mask.class_names):
+            assert mask.shares()[name] == pytest.approx((wanted.classes == index).mean())
+    as_json = json.loads(json.dumps(to_json_dict(message), allow_nan=False))
+    for mask, wanted in zip(as_json["masks"], found.maps, strict=True):
+        flat = [c for n, c in zip(mask["run_lengths"], mask["run_classes"], strict=True) for _ in range(n)]
+        assert flat == wanted.classes.ravel().tolist()
+        assert set(mask) == {field.name for field in pb.SemanticMask.DESCRIPTOR.fields}
+
+
+def test_a_mask_that_is_a_view_is_encoded_as_it_looks() -> None:
+    whole = some_masks(30, 20, 4, 3)
+    cut = SegmentationMap(
+        tuple(ClassMap(m.group, m.classes[2:9, 5:25], m.first_label, m.class_count) for m in whole.maps)
+    )
+    for mask, wanted in zip(decode_message(mask_payload(cut)).masks, cut.maps, strict=True):
+        np.testing.assert_array_equal(mask.to_array(), wanted.classes)
+
+
+def test_a_network_of_masks_alone_and_one_of_boxes_alone_are_messages_too() -> None:
+    of_masks = a_body(detections=[SegmentationMap(some_masks(4, 3, 0, 1).maps[:1])])
+    message = decode_message(of_masks + encode_tail("feed", LEDGER))
+    assert len(message.detections) == 0
+    assert len(message.masks) == 1
+    assert decode_message(a_payload()).masks == ()
+
+
+def wrong_mask(**changes: object) -> bytes:
+    values = {
+        "group": "lanes",
+        "class_names": ["background", "lane"],
+        "width": 4,
+        "height": 3,
+        "run_lengths": [5, 7],
+        "run_classes": b"\x00\x01",
+    }
+    return a_payload() + pb.FrameResult(masks=[pb.SemanticMask(**(values | changes))]).SerializeToString()  # type: ignore[arg-type]
+
+
+def test_the_mask_that_the_wrong_ones_are_made_of_is_right() -> None:
+    (mask,) = decode_message(wrong_mask()).masks
+    assert mask.to_array().tolist() == [[0, 0, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"run_lengths": [5, 6]}, r"'lanes' has runs of 11 pixels, 0 of them empty, for 4 x 3"),
+        ({"run_lengths": [5, 8]}, "runs of 13 pixels"),
+        ({"run_lengths": [2**32 - 1, 13]}, "runs of 4294967308 pixels"),
+        ({"run_lengths": [12, 0]}, "1 of them empty"),
+        ({"run_lengths": [12]}, "1 run lengths and 2 run classes"),
+        ({"run_lengths": [], "run_classes": b""}, "runs of 0 pixels"),
+        ({"run_classes": b"\x00\x02"}, "has class 2 of 2"),
+        ({"class_names": []}, "has class 1 of 0"),
+        ({"network": 1}, "network 1 of 1"),
+        ({"width": 0}, "0 x 3 pixels"),
+        ({"height": 8193}, "4 x 8193 pixels"),
+        ({"width": 2**32 - 1, "height": 2**32 - 1, "run_lengths": [2**32 - 1] * 2}, "1 to 8192 a side"),
+    ],
+)
+def test_a_mask_that_cannot_be_is_refused(changes: dict[str, object], what: str) -> None:
+    with pytest.raises(MalformedMessageError, match=what):
+        decode_message(wrong_mask(**changes))
+
+
+@given(st.data())
+def test_a_damaged_message_with_masks_raises_nothing_but_our_error(data: st.DataObject) -> None:
+    payload = bytearray(mask_payload(some_masks(12, 9, data.draw(st.integers(0, 5)), 2)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(MalformedMessageError):
+        message = decode_message(bytes(payload))
+        to_json_dict(message)
+        for mask in message.masks:
+            assert mask.to_array().shape == (mask.height, mask.width)
+            assert sum(mask.shares().values()) == pytest.approx(1)
 
 
 def test_json_of_a_score_that_is_no_number_is_null() -> None:
