@@ -90,7 +90,7 @@ def _draw_mask(
     Every class takes a colour, seen or not: the next free one of a frame would flicker.
     """
     height, width = canvas.shape[:2]
-    edge = max(2, round(height / 180))
+    edge = max(2, round(height / 120))  # a painted line is some 10 of 540 rows thick at most
     kernel = np.ones((2 * edge + 1, 2 * edge + 1), np.uint8)
     names = labels[found.first_label : found.first_label + found.class_count]
     drawn = [index for index, name in enumerate(names) if name.lower() not in _NOT_DRAWN]

@@ -211,6 +211,7 @@ def write_segmenter(
 
 def make_segmenter_bundle(folder: Path, **network: Any) -> Bundle:
     """Write one and import it as the bundle `folder`, with the groups `colour` and `dark`."""
+    folder.parent.mkdir(exist_ok=True)
     model = write_segmenter(folder.with_suffix(".onnx"), **network)
     options = ImportOptions(
         labels=str(write_labels(folder.with_suffix(".txt"), SEGMENTER_LABELS)),

@@ -20,7 +20,7 @@ from engines.bundle import Bundle, BundleSettings
 from engines.decoders import build_decoder
 from engines.decoders.grids import total_cells
 from engines.errors import EngineError
-from engines.results import Thresholds
+from engines.results import SegmentationMap, Thresholds
 from perception.camera import Camera
 from perception.ledger import SensorCounts
 from perception.message import FrameMessage, NetworkInfo, Status, decode_message
@@ -470,6 +470,55 @@ def test_several_networks_fill_one_message() -> None:
         assert by_network[0] == by_network[1]
         assert_is_of(message, colour, 0)
         assert_is_of(message, colour, 1)
+
+
+def segmenter(folder: Path, **network: Any) -> Network:
+    """One that runs: which of blue, green, red is the strongest, and whether it is dark."""
+    return open_network(tiny_networks.make_segmenter_bundle(folder / "masks", **network))
+
+
+def assert_masks_are_of(message: FrameMessage, colour: tuple[int, int, int], network: int) -> None:
+    assert [(mask.group, mask.network) for mask in message.masks] == [("colour", network), ("shade", network)]
+    strongest, shade = message.masks
+    assert strongest.shares()[tiny_networks.LABELS[int(np.argmax(colour))]] == 1
+    assert shade.shares()["dark" if sum(colour) / 3 < 255 / 2 else "light"] == 1
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_detector_and_a_segmenter_fill_one_message(tmp_path: Path, order: tuple[int, int]) -> None:
+    wanted = [*colours(12), (200, 210, 190)]
+    seen: list[Result] = []
+
+    def go() -> Run:
+        networks = [fake_network(delay_s=lambda slot: 0.003 * slot), segmenter(tmp_path / str(time.monotonic_ns()))]
+        return Run(
+            [ListedSource(wanted), ListedSource(wanted, "rear")], [networks[i] for i in order], [seen.append]
+        ).go()
+
+    run, again = go(), go()
+    assert run.raised is None
+    for sensor in ("front", "rear"):
+        *messages, end = run.recorder.of(sensor)
+        assert len(messages) == len(wanted)
+        for message, colour in zip(messages, wanted, strict=True):
+            assert_masks_are_of(message, colour, order.index(1))
+            assert_is_of(message, colour, order.index(0))
+        assert end.masks == ()
+    boxes = sum(len(message.detections) for message in run.recorder.messages)
+    assert run.pipeline.ledger.detections == boxes, "a mask is no detection"
+    assert isinstance(seen[0].detections[order.index(1)], SegmentationMap)
+    assert run.outbox.digest() == again.outbox.digest()
+
+
+def test_a_segmenter_alone_publishes_masks_and_a_frame_that_fails_has_none(tmp_path: Path) -> None:
+    items = [(200, 0, 0), (255, 255, 255), (0, 200, 0)]
+    run = Run([ListedSource(items)], [segmenter(tmp_path, on_white="nan")]).go()
+    assert run.raised is None
+    first, failed, last, _ = run.recorder.of("front")
+    assert_masks_are_of(first, items[0], 0)
+    assert_masks_are_of(last, items[2], 0)
+    assert (failed.status, failed.masks) == (Status.INFERENCE_FAILED, ())
+    assert failed.status_reason == "masks: output 'colour' holds NaN or infinity"
 
 
 def test_the_engines_time_of_several_networks_is_from_the_first_start_to_the_last_end() -> None:

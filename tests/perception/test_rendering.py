@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines.results import Detections
+from engines.results import ClassMap, Detections, SegmentationMap
 from perception.errors import UsageError
 from perception.rendering import VideoWriter, colour_of, draw
 from perception.whole_file import whole_file
@@ -107,6 +107,79 @@ def test_every_network_has_labels_of_its_own() -> None:
     assert not both[86:99, 300:].any()
     with pytest.raises(ValueError, match="zip"):
         draw(blank(), [one, other], LABELS)
+
+
+MASK_LABELS = ("background", "road", "background", "line")
+ROAD_COLOUR, LINE_COLOUR = (60, 200, 60), (230, 50, 255)
+
+
+def road_and_line(line_columns: int = 1) -> SegmentationMap:
+    """On a map of 80 x 60: the lower half is road; in its middle a vertical line."""
+    road, line = np.zeros((60, 80), np.uint8), np.zeros((60, 80), np.uint8)
+    road[30:] = 1
+    line[30:, 40 : 40 + line_columns] = 1
+    return SegmentationMap((ClassMap("road", road, 0, 2), ClassMap("line", line, 2, 2)))
+
+
+def likeness(pixel: NDArray[np.uint8], colour: tuple[int, int, int]) -> float:
+    """0: the grey of the image, 1: the colour itself."""
+    way = np.array(colour) - GREY
+    return float((pixel.astype(float) - GREY) @ way / (way @ way))
+
+
+def test_an_area_is_translucent_with_a_strong_edge_and_a_thin_line_is_strong() -> None:
+    image = draw(blank(), [road_and_line()], [MASK_LABELS])
+    assert likeness(image[500, 100], ROAD_COLOUR) == pytest.approx(0.3, abs=0.02)
+    assert likeness(image[301, 100], ROAD_COLOUR) > 0.8, "its edge"
+    assert likeness(image[450, 405], LINE_COLOUR) > 0.75
+    assert not changed(image)[60:298, 150:].any(), "what is of no class is not touched"
+
+
+def test_a_mask_lies_where_the_image_has_it_whatever_their_sizes() -> None:
+    for size in ((800, 600), (1201, 599), (400, 300)):
+        image = draw(blank(*size), [road_and_line()], [MASK_LABELS])
+        height, width = image.shape[:2]
+        drawn = changed(image)[:, width // 4 : width // 3]
+        rows = np.flatnonzero(drawn.any(axis=1))
+        assert rows[0] == pytest.approx(height / 2, abs=height / 120)
+        assert rows[-1] == height - 1
+
+
+def test_the_legend_names_what_is_seen_and_only_that() -> None:
+    both = draw(blank(), [road_and_line()], [MASK_LABELS])
+    one = draw(blank(), [road_and_line(line_columns=0)], [MASK_LABELS])
+    for image, seen in ((both, {ROAD_COLOUR, LINE_COLOUR}), (one, {ROAD_COLOUR})):
+        corner = image[:60, :80].reshape(-1, 3)
+        assert {c for c in (ROAD_COLOUR, LINE_COLOUR) if (corner == c).all(axis=1).sum() > 100} == seen
+
+
+def test_a_class_keeps_its_colour_where_another_is_not_seen() -> None:
+    found = road_and_line()
+    no_road = SegmentationMap((ClassMap("road", np.zeros((60, 80), np.uint8), 0, 2), found.maps[1]))
+    image = draw(blank(), [no_road], [MASK_LABELS])
+    assert likeness(image[450, 405], LINE_COLOUR) > 0.75
+
+
+def test_every_class_but_those_of_no_interest_is_drawn() -> None:
+    classes = np.repeat(np.arange(3, dtype=np.uint8), 20)[:, None].repeat(80, axis=1)  # three bands of rows
+    found = SegmentationMap((ClassMap("ground", classes, 0, 3),))
+    image = draw(blank(), [found], [("grass", "Void", "road")])
+    bands = [changed(image)[rows, 400:].all() for rows in (slice(0, 190), slice(210, 390), slice(410, 600))]
+    assert bands == [True, False, True]
+    assert image[100, 600].tolist() != image[500, 600].tolist()
+
+
+def test_two_networks_masks_have_colours_apart_and_boxes_lie_on_top() -> None:
+    whole = np.ones((60, 80), np.uint8)
+    left, right = whole.copy(), whole.copy()
+    left[:, 40:] = right[:, :40] = 0
+    masks = [SegmentationMap((ClassMap("a", half, 0, 2),)) for half in (left, right)]
+    box = found((200, 150, 500, 400), ids=(3,))
+    names = [("background", "a"), LABELS[0], ("background", "b")]
+    image = draw(blank(), [masks[0], box, masks[1]], names)
+    assert image[500, 100].tolist() != image[500, 700].tolist()
+    for x, y in ((200, 300), (500, 300)):
+        assert image[y, x].tolist() == list(colour_of(3))
 
 
 def test_colours_stay_with_an_id_and_differ_between_neighbours() -> None:
