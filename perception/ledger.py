@@ -42,6 +42,7 @@ class Entry:
     submitted_ns: int = 0
     started_ns: int = 0  # when the engine turned to it: differs from submitted when the engine was busy
     inferred_ns: int = 0
+    inferences: tuple[tuple[int, int], ...] = ()  # started and inferred of each network; 0 where it failed
     postprocessed_ns: int = 0
     published_ns: int = 0
     fate: Fate = Fate.IN_FLIGHT
@@ -56,11 +57,6 @@ class Entry:
     def added_latency_ns(self) -> int:
         """What we add to the engine's own time, from the decoded frame to the message."""
         return (self.published_ns - self.decoded_ns) - (self.inferred_ns - self.submitted_ns)
-
-    @property
-    def engine_ns(self) -> int:
-        """How long the engine was busy with this frame."""
-        return self.inferred_ns - self.started_ns
 
 
 @dataclass(slots=True)
@@ -121,7 +117,7 @@ class Ledger:
         self._open: dict[str, set[int]] = {}  # sensor -> sequences in flight
         self.latency = Percentiles()
         self.added_latency = Percentiles()
-        self.engine_busy_ns = 0
+        self._busy_ns: list[int] = []  # by network
         self.inferences = 0
         self.detections = 0
 
@@ -141,12 +137,20 @@ class Ledger:
             in_flight.add(item.sequence)
         return entry
 
+    @property
+    def engine_busy_ns(self) -> int:
+        """How long the busiest network's engine was busy: they work beside each other, and no run is faster."""
+        with self._lock:
+            return max(self._busy_ns, default=0)
+
     def publish(self, entry: Entry, detections: int) -> None:
         """Close an entry whose result was handed on."""
         with self._lock:
             self._close(entry, Fate.PUBLISHED, "").published += 1
             self.inferences += 1
-            self.engine_busy_ns += entry.engine_ns
+            self._busy_ns += [0] * (len(entry.inferences) - len(self._busy_ns))
+            for network, (started_ns, inferred_ns) in enumerate(entry.inferences):
+                self._busy_ns[network] += inferred_ns - started_ns
             self.detections += detections
             self.latency.add(entry.latency_ns)
             self.added_latency.add(entry.added_latency_ns)

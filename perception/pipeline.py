@@ -25,7 +25,7 @@ from engines.results import Detections, Found
 from perception.camera import Camera
 from perception.intake import Captured, InStampOrder, Intake, NewestFirst
 from perception.ledger import Entry, Fate, Ledger, LedgerError
-from perception.message import Status
+from perception.message import LedgerTimes, Status
 from perception.network import Network
 from perception.slots import Job, Slots
 from perception.stream import Outbox
@@ -265,8 +265,10 @@ class Pipeline:
         failures: list[str] = []
         bugs: list[Exception] = []
         for network, place in zip(self._networks, job.places, strict=True):
+            times = (0, 0)
             try:
                 completed = network.engine.wait(job.slot)
+                times = completed.started_ns, completed.inferred_ns
                 detections.append(network.decoder.decode(completed.rows[0], place, network.thresholds))
                 # Several networks: from the first one's start to the last one's end.
                 job.entry.started_ns = min(job.entry.started_ns or completed.started_ns, completed.started_ns)
@@ -275,6 +277,8 @@ class Pipeline:
                 failures.append(f"{network.bundle.name}: {failure}")
             except Exception as bug:  # raised once every engine is done with the slot
                 bugs.append(bug)
+            finally:
+                job.entry.inferences += (times,)
         if bugs:
             raise bugs[0]
         if failures:
@@ -298,9 +302,13 @@ class Pipeline:
             self._failure = failure
         self.stop()
 
-    def _wall_clock(self, entry: Entry) -> dict[str, int]:
+    def _wall_clock(self, entry: Entry) -> LedgerTimes:
         """An entry's times on the wall clock, by the message's names; 0 stays 0."""
         offset = self._wall_minus_monotonic_ns
+
+        def wall(times: Mapping[str, int]) -> dict[str, int]:
+            return {name: time_ns + offset if time_ns else 0 for name, time_ns in times.items()}
+
         times = {
             "arrival_ns": entry.arrival_ns,
             "decoded_ns": entry.decoded_ns,
@@ -310,7 +318,10 @@ class Pipeline:
             "postprocessed_ns": entry.postprocessed_ns,
             "published_ns": entry.published_ns,
         }
-        return {name: time_ns + offset if time_ns else 0 for name, time_ns in times.items()}
+        if len(entry.inferences) < 2:
+            return wall(times)  # one network's are the frame's own
+        of_each = [wall({"started_ns": began, "inferred_ns": ended}) for began, ended in entry.inferences]
+        return {**wall(times), "networks": of_each}
 
 
 def _release(item: Item) -> None:

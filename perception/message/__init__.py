@@ -7,15 +7,26 @@ for what was found.
 
 from perception.message.decoding import MalformedMessageError, decode_message
 from perception.message.digest import Digest
-from perception.message.frame_message import FrameMessage, LedgerStamps, NetworkInfo, SemanticMask, Status, topic_of
+from perception.message.encoding import LedgerTimes
+from perception.message.frame_message import (
+    FrameMessage,
+    LedgerStamps,
+    NetworkInfo,
+    NetworkStamps,
+    SemanticMask,
+    Status,
+    topic_of,
+)
 from perception.message.json_form import to_json_dict
 
 __all__ = [
     "Digest",
     "FrameMessage",
     "LedgerStamps",
+    "LedgerTimes",
     "MalformedMessageError",
     "NetworkInfo",
+    "NetworkStamps",
     "SemanticMask",
     "Status",
     "decode_message",

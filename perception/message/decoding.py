@@ -8,7 +8,14 @@ from google.protobuf.message import DecodeError
 from engines.results import Detections
 from perception.errors import StreamError
 from perception.message import perception_pb2 as pb
-from perception.message.frame_message import FrameMessage, LedgerStamps, NetworkInfo, SemanticMask, Status
+from perception.message.frame_message import (
+    FrameMessage,
+    LedgerStamps,
+    NetworkInfo,
+    NetworkStamps,
+    SemanticMask,
+    Status,
+)
 
 # Pixels a side: no network's input is larger, and a hostile message must not make its reader allocate gigabytes.
 _MAX_MASK_SIDE = 8192
@@ -110,4 +117,5 @@ def _ledger(stamps: pb.Ledger) -> LedgerStamps:
         inferred_ns=stamps.inferred_ns,
         postprocessed_ns=stamps.postprocessed_ns,
         published_ns=stamps.published_ns,
+        networks=tuple(NetworkStamps(times.started_ns, times.inferred_ns) for times in stamps.networks),
     )

@@ -9,12 +9,16 @@ and nothing is serialised twice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from engines.results import ClassMap, Detections, Found, SegmentationMap
 from perception.message import perception_pb2 as pb
 from perception.message.frame_message import SCHEMA_VERSION, NetworkInfo, Status
+
+# Wall-clock ns by the names of the message's `Ledger`; its `networks` likewise, one entry each.
+LedgerTimes: TypeAlias = Mapping[str, int | list[dict[str, int]]]
 
 
 def sendable(text: str) -> str:
@@ -115,8 +119,6 @@ def _score(row: tuple[int, list[float], float, int, int]) -> float:
     return row[2]
 
 
-def encode_tail(session: str, ledger: Mapping[str, int] | None) -> bytes:
-    """Serialise what is appended to a body. `ledger`: wall-clock ns by the names of the message's `Ledger`;
-    None for a message that stands for no frame.
-    """
+def encode_tail(session: str, ledger: LedgerTimes | None) -> bytes:
+    """Serialise what is appended to a body. `ledger` is None for a message that stands for no frame."""
     return pb.FrameResult(session=session, ledger=ledger).SerializeToString()

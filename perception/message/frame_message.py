@@ -39,6 +39,14 @@ class NetworkInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkStamps:
+    """When one network's engine was busy with the frame, as in `LedgerStamps`."""
+
+    started_ns: int = 0
+    inferred_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerStamps:
     """When a frame was where, in ns since 1970 on the publisher's wall clock. 0: it never came there."""
 
@@ -49,6 +57,7 @@ class LedgerStamps:
     inferred_ns: int = 0
     postprocessed_ns: int = 0
     published_ns: int = 0
+    networks: tuple[NetworkStamps, ...] = ()  # along the message's networks, where there are several
 
 
 @dataclass(frozen=True, slots=True, eq=False)

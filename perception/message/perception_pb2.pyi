@@ -103,7 +103,7 @@ class SemanticMask(_message.Message):
     def __init__(self, group: _Optional[str] = ..., class_names: _Optional[_Iterable[str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., run_lengths: _Optional[_Iterable[int]] = ..., run_classes: _Optional[bytes] = ..., network: _Optional[int] = ...) -> None: ...
 
 class Ledger(_message.Message):
-    __slots__ = ("arrival_ns", "decoded_ns", "staged_ns", "submitted_ns", "inferred_ns", "postprocessed_ns", "published_ns")
+    __slots__ = ("arrival_ns", "decoded_ns", "staged_ns", "submitted_ns", "inferred_ns", "postprocessed_ns", "published_ns", "networks")
     ARRIVAL_NS_FIELD_NUMBER: _ClassVar[int]
     DECODED_NS_FIELD_NUMBER: _ClassVar[int]
     STAGED_NS_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,7 @@ class Ledger(_message.Message):
     INFERRED_NS_FIELD_NUMBER: _ClassVar[int]
     POSTPROCESSED_NS_FIELD_NUMBER: _ClassVar[int]
     PUBLISHED_NS_FIELD_NUMBER: _ClassVar[int]
+    NETWORKS_FIELD_NUMBER: _ClassVar[int]
     arrival_ns: int
     decoded_ns: int
     staged_ns: int
@@ -118,4 +119,13 @@ class Ledger(_message.Message):
     inferred_ns: int
     postprocessed_ns: int
     published_ns: int
-    def __init__(self, arrival_ns: _Optional[int] = ..., decoded_ns: _Optional[int] = ..., staged_ns: _Optional[int] = ..., submitted_ns: _Optional[int] = ..., inferred_ns: _Optional[int] = ..., postprocessed_ns: _Optional[int] = ..., published_ns: _Optional[int] = ...) -> None: ...
+    networks: _containers.RepeatedCompositeFieldContainer[NetworkTimes]
+    def __init__(self, arrival_ns: _Optional[int] = ..., decoded_ns: _Optional[int] = ..., staged_ns: _Optional[int] = ..., submitted_ns: _Optional[int] = ..., inferred_ns: _Optional[int] = ..., postprocessed_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., networks: _Optional[_Iterable[_Union[NetworkTimes, _Mapping]]] = ...) -> None: ...
+
+class NetworkTimes(_message.Message):
+    __slots__ = ("started_ns", "inferred_ns")
+    STARTED_NS_FIELD_NUMBER: _ClassVar[int]
+    INFERRED_NS_FIELD_NUMBER: _ClassVar[int]
+    started_ns: int
+    inferred_ns: int
+    def __init__(self, started_ns: _Optional[int] = ..., inferred_ns: _Optional[int] = ...) -> None: ...

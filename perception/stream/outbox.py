@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from engines.results import Found
 from perception.message.digest import Digest
-from perception.message.encoding import BodyEncoder, encode_tail, sendable
+from perception.message.encoding import BodyEncoder, LedgerTimes, encode_tail, sendable
 from perception.message.frame_message import NetworkInfo, Status, topic_of
 
 SESSION_BYTES = 8  # 64 random bits: two starts that share a session would hide a restart
@@ -47,7 +47,7 @@ class Outbox:
         status: Status,
         reason: str = "",
         detections: Sequence[Found] = (),
-        ledger: Mapping[str, int] | None = None,
+        ledger: LedgerTimes | None = None,
     ) -> bytes:
         """Send what became of one frame and return the payload, as it left.
 

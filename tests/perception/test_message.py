@@ -19,6 +19,7 @@ from perception.message import (
     LedgerStamps,
     MalformedMessageError,
     NetworkInfo,
+    NetworkStamps,
     Status,
     decode_message,
     to_json_dict,
@@ -88,11 +89,21 @@ detections = st.lists(
     status=st.sampled_from([status for status in Status if status]),
     found=detections,
     stamps=st.lists(st.integers(0, 2**63 - 1), min_size=7, max_size=7),
+    of_networks=st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1)), max_size=3),
 )
 def test_what_is_encoded_is_decoded(
-    *, sensor: str, sequence: int, stamp_ns: int, status: Status, found: Detections, stamps: list[int]
+    *,
+    sensor: str,
+    sequence: int,
+    stamp_ns: int,
+    status: Status,
+    found: Detections,
+    stamps: list[int],
+    of_networks: list[tuple[int, int]],
 ) -> None:
-    ledger = dict(zip(LedgerStamps.__dataclass_fields__, stamps, strict=True))
+    *names, networks = LedgerStamps.__dataclass_fields__
+    times = dict(zip(names, stamps, strict=True))
+    ledger = {**times, networks: [{"started_ns": began, "inferred_ns": ended} for began, ended in of_networks]}
     body = a_body(sensor=sensor, sequence=sequence, stamp_ns=stamp_ns, status=status, detections=[found], reason="why")
 
     message = decode_message(body + encode_tail("feed", ledger))
@@ -101,7 +112,7 @@ def test_what_is_encoded_is_decoded(
     assert (message.status, message.status_reason, message.session) == (status, "why", "feed")
     assert (message.frame_sequence, message.image_width, message.image_height) == (8, 640, 480)
     assert message.networks == (ROAD,)
-    assert message.ledger == LedgerStamps(**ledger)
+    assert message.ledger == LedgerStamps(**times, networks=tuple(NetworkStamps(*pair) for pair in of_networks))
     assert message.class_names == tuple(LABELS[index] for index in found.classes)
     for name in ("boxes_xyxy", "scores", "classes", "track_ids"):
         decoded = getattr(message.detections, name)

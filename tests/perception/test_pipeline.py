@@ -535,10 +535,31 @@ def test_the_engines_time_of_several_networks_is_from_the_first_start_to_the_las
     assert added_ms([fake_network("quick"), slow()]) < 15
 
 
+def test_the_ledger_names_the_times_of_several_networks_and_only_theirs() -> None:
+    slow = fake_network("slow", delay_s=lambda _slot: 0.03)
+    run = Run([ListedSource(colours(6), delay_s=lambda: 0.04)], [fake_network("quick"), slow]).go()
+    for message in run.recorder.of("front")[:-1]:
+        stamps = message.ledger
+        quick, of_slow = stamps.networks
+        assert of_slow.inferred_ns - of_slow.started_ns >= 30_000_000
+        assert quick.inferred_ns - quick.started_ns < 30_000_000
+        assert stamps.submitted_ns <= quick.started_ns
+        assert stamps.inferred_ns == max(quick.inferred_ns, of_slow.inferred_ns)
+    assert run.pipeline.ledger.engine_busy_ns == sum(
+        message.ledger.networks[1].inferred_ns - message.ledger.networks[1].started_ns
+        for message in run.recorder.of("front")[:-1]
+    )
+    alone = Run([ListedSource(colours(3))]).go()
+    assert all(message.ledger.networks == () for message in alone.recorder.messages)
+
+
 def test_one_network_of_two_that_fails_fails_the_frame() -> None:
     networks = [fake_network("first", judge=fail_on_white), fake_network("second")]
     run = Run([ListedSource([(200, 0, 0), (255, 255, 255), (0, 200, 0)])], networks).go()
     assert run.raised is None
+    of_first, of_second = run.recorder.of("front")[1].ledger.networks
+    assert (of_first.started_ns, of_first.inferred_ns) == (0, 0)
+    assert of_second.inferred_ns > 0
     message = run.recorder.of("front")[1]
     assert message.status is Status.INFERENCE_FAILED
     assert message.status_reason.startswith("first: ")
