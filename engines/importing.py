@@ -206,6 +206,9 @@ def _choose_decoder(
         for role, output in options.outputs.items():
             if output not in known:
                 raise BundleError(where, f"--outputs {role}={output}: there is no such output", f"it has {found}")
+        twice = [name for name in known if list(options.outputs.values()).count(name) > 1]
+        if twice:
+            raise BundleError(where, f"--outputs gives the output {twice[0]} two roles", "give each output one role")
         roles = dict(options.outputs)
     return name, roles
 

@@ -83,7 +83,7 @@ class Replay:
             else:
                 self._publisher = NullPublisher()
             self.networks: list[Network] = []
-            engine_cores, self._other_cores = split_cores(request.threads)
+            engine_cores, self._other_cores = split_cores(request.threads * len(bundles))
             with running_on(engine_cores):
                 for bundle in bundles:
                     network = open_network(

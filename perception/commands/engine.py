@@ -216,5 +216,7 @@ def _roles(pairs: list[str]) -> dict[str, str]:
         role, equals, name = pair.partition("=")
         if not (role and equals and name):
             raise UsageError(f"--outputs {pair}", "is no ROLE=NAME", "write for example predictions=output0")
+        if role in roles:
+            raise UsageError(f"--outputs {pair}", f"names the role {role} again", "give each output a role of its own")
         roles[role] = name
     return roles

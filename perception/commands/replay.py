@@ -47,7 +47,9 @@ def replay(
     ] = None,
     wait_readers: Annotated[int, typer.Option(min=0, help="Start only when so many readers are there.")] = 0,
     jsonl: Annotated[Path | None, typer.Option(metavar="FILE", help="Write each message as a line of JSON.")] = None,
-    render: Annotated[Path | None, typer.Option(metavar="FILE.mp4", help="Write the drive with boxes drawn.")] = None,
+    render: Annotated[
+        Path | None, typer.Option(metavar="FILE.mp4", help="Write the drive with boxes and masks.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="End with one JSON object of figures.")] = False,
 ) -> None:
     """Replay recorded drives through networks; publish, write or draw what they find.

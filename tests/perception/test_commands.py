@@ -391,6 +391,14 @@ def test_import_says_what_it_made_and_inspect_what_it_is(cli: Cli, tmp_path: Pat
         (["{tmp}/net.onnx", "--size", "640"], ["--size 640: is no size", "640x384"]),
         (["{tmp}/net.onnx", "--outputs", "boxes"], ["--outputs boxes: is no ROLE=NAME"]),
         (["{tmp}/net.onnx", "--labels", "coco"], ["names 80 classes", "has 3"]),
+        (["{tmp}/net.onnx", "--decoder", "segmentation"], ["expected outputs of [1,classes,", "use --decoder yolov8"]),
+        (["{tmp}/masks.onnx"], ["its 5 classes' names (3 of group_1, then 2 of group_2)", "--labels FILE"]),
+        (["{tmp}/masks.onnx", "--labels", "coco"], ["names 80 classes", "has 5 (3 of group_1, then 2 of group_2)"]),
+        (["{tmp}/masks.onnx", "--decoder", "yolox"], ["found 2 outputs of [1,3,32,32]", "use --decoder segmentation"]),
+        (["{tmp}/masks.onnx", "--outputs", "a=color"], ["there is no such output", "colour [1, 3, 32, 32]"]),
+        (["{tmp}/masks.onnx", "--outputs", "a=shade", "--outputs", "b=shade"], ["gives the output shade two roles"]),
+        (["{tmp}/masks.onnx", "--outputs", "a=shade", "--outputs", "a=colour"], ["names the role a again"]),
+        (["{tmp}/inside.onnx", "--outputs", "a=shade"], ["shade holds no logits", "without its last sigmoid"]),
         (["{tmp}/net.onnx", "--std", "0", "1", "1"], ["std.0"]),
     ],
     ids=lambda words: " ".join(map(str, words))[:50],
@@ -399,6 +407,8 @@ def test_an_import_that_is_refused_leaves_nothing(cli: Cli, tmp_path: Path, word
     names = "['blue', 'green', 'red']"
     tiny_networks.write_network(tmp_path / "net.onnx", names=names)
     tiny_networks.write_network(tmp_path / "nan.onnx", names=names, always_nan=True)
+    tiny_networks.write_segmenter(tmp_path / "masks.onnx")
+    tiny_networks.write_segmenter(tmp_path / "inside.onnx", last="Sigmoid")
     (tmp_path / "empty.onnx").write_bytes(b"")
     (tmp_path / "garbage.onnx").write_bytes(b"\x93\x00garbage" * 50)
     before = tree(tmp_path)
@@ -421,6 +431,41 @@ def test_probe_reports_each_way_of_feeding(cli: Cli, drive: Path, tmp_path: Path
     assert ended.code == 0
     for how in ("as imported", "--colour BGR", "--scale 1"):
         assert how in ended.out
+
+
+def test_probe_sketches_groups_and_says_how_to_name_them(cli: Cli, drive: Path, tmp_path: Path) -> None:
+    model = tiny_networks.write_segmenter(tmp_path / "net.onnx")
+    labels = tiny_networks.write_labels(tmp_path / "names.txt", tiny_networks.SEGMENTER_LABELS)
+    words = ("engine", "import", model, "--labels", labels, "-o", tmp_path / "net", "--probe", drive)
+    ended = cli(*words)
+    assert ended.code == 0
+    assert "group_1, from the output 'colour': blue " in ended.out
+    assert "group_2, from the output 'shade': light " in ended.out
+    sketched = [line.strip() for line in ended.out.splitlines() if set(line.strip()) <= set(".#o")]
+    assert [len(line) for line in sketched] == [32] * 36  # no more characters than the map has pixels
+    assert "Name them: --outputs NAME=colour --outputs NAME=shade --force" in ended.out
+    named = cli(*words, "--outputs", "a=colour", "--outputs", "b=shade", "--force")
+    assert named.code == 0
+    assert "b, from the output 'shade'" in named.out
+    assert "Name them" not in named.out
+
+
+def test_masks_are_written_drawn_and_of_one_digest(cli: Cli, bundle: Path, drive: Path, tmp_path: Path) -> None:
+    masks = tiny_networks.make_segmenter_bundle(tmp_path / "masks").folder
+    words = ("replay", drive, "--model", bundle, "--model", masks, "--json")
+    first = cli(*words, "--jsonl", tmp_path / "found.jsonl", "--render", tmp_path / "seen.mp4")
+    second = cli(*words, "--rate", "30")
+    assert first.code == second.code == 0
+    assert json.loads(first.out)["digest"] == json.loads(second.out)["digest"]
+    messages = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
+    assert len(messages) == 24
+    for message in messages:
+        assert [(mask["group"], mask["network"]) for mask in message["masks"]] == [("colour", 1), ("shade", 1)]
+        assert all(sum(mask["run_lengths"]) == 32 * 32 for mask in message["masks"])
+        assert {network for box in message["detections"] for network in [box["network"]]} == {0}
+        assert len(message["ledger"]["networks"]) == 2
+    alone = cli("replay", drive, "--model", masks, "--json")
+    assert json.loads(alone.out)["published"] == 24
 
 
 def test_a_probe_of_a_wrong_source_is_refused_before_the_bundle_is_written(cli: Cli, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from engines.results import Detections
+from engines.results import ClassMap, Detections, SegmentationMap
 from perception.message import NetworkInfo, Status
 from perception.message.encoding import BodyEncoder, encode_tail
 from perception.stream import Outbox, Publisher
@@ -93,6 +93,26 @@ def test_one_line_a_message_and_a_summary(start: Start, publisher: Publisher) ->
     ]
     assert errors == "received 3, lost 0, restarts 0, malformed 0\n"
     assert process.returncode == 0
+
+
+def test_masks_are_told_by_their_shares(start: Start, publisher: Publisher) -> None:
+    process = start()
+    labels = ("background", "drivable", "grass", "road", "sky", "water")
+    ground = np.repeat(np.uint8([0, 1, 2, 3]), [1, 8, 4, 7]).reshape(4, 5)
+    maps = (ClassMap("drivable", np.uint8([[0, 1, 0, 0]]), 0, 2), ClassMap("ground", ground, 2, 4))
+    outbox = Outbox([NetworkInfo("road", "ab" * 32, "onnxruntime")], [labels], publisher)
+    outbox.send(
+        sensor="front",
+        frame_sequence=0,
+        stamp_ns=0,
+        width=640,
+        height=480,
+        status=Status.OK,
+        detections=[SegmentationMap(maps)],
+    )
+    outbox.end("front", 1, 0)
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert output == "front  frame 0  0.000 s  0 boxes  drivable 25.0%  road 40.0%  water 35.0%  sky 20.0%\n"
 
 
 def test_json_is_one_object_a_line(start: Start, publisher: Publisher) -> None:
