@@ -146,6 +146,7 @@ def test_shapes_name_their_family(shapes: Any, width: int, height: int, name: st
         ({"a": (1, 85, 52, 52), "b": (1, 85, 26, 26), "c": (1, 85, 13, 13)}, 416, 416),  # YOLOX's
         ({"o": (1, 2, 640, 360)}, 640, 360),  # the other way round
         ({"o": (1, 2, 720, 1280)}, 640, 360),  # finer than the input
+        ({"o": (1, 2, 180, 180)}, 640, 360),  # of another shape
         ({"o": (1, 257, 360, 640)}, 640, 360),  # a class is a byte
         ({"o": (1, 360, 640, 2)}, 640, 360),  # channels last
         ({"o": (1, 360, 640)}, 640, 360),  # classes already, not their scores

@@ -416,6 +416,17 @@ def test_the_probe_shows_where_each_group_lies(tmp_path: Path) -> None:
     assert advice(findings) is None
 
 
+def test_a_thin_line_is_seen_in_a_sketch(tmp_path: Path) -> None:
+    bundle = tiny_networks.make_segmenter_bundle(tmp_path / "b", size=(256, 36))
+    (tmp_path / "drive").mkdir()
+    picture = np.full((36, 256, 3), 255, np.uint8)
+    picture[:, 101] = 0
+    cv2.imwrite(str(tmp_path / "drive" / "0.png"), picture)
+    with open_source(str(tmp_path / "drive")) as source:
+        _, shade = probe(bundle, source)[0].groups
+    assert shade.sketch == ("." * 25 + "#" + "." * 38,) * 18
+
+
 def test_the_probe_says_that_a_group_is_one_class_everywhere(tmp_path: Path) -> None:
     bundle = tiny_networks.make_segmenter_bundle(tmp_path / "b")
     (tmp_path / "drive").mkdir()

@@ -297,6 +297,11 @@ def test_masks_that_are_encoded_are_decoded(size: tuple[int, int, int, int]) -> 
         assert set(mask) == {field.name for field in pb.SemanticMask.DESCRIPTOR.fields}
 
 
+def test_shares_of_classes_of_one_name_are_added_up() -> None:
+    (mask,) = decode_message(wrong_mask(class_names=["road", "road"])).masks
+    assert mask.shares() == {"road": 1}
+
+
 def test_a_mask_that_is_a_view_is_encoded_as_it_looks() -> None:
     whole = some_masks(30, 20, 4, 3)
     cut = SegmentationMap(

@@ -20,6 +20,7 @@ from engines.bundle import Bundle, BundleSettings
 from engines.decoders import build_decoder
 from engines.decoders.grids import total_cells
 from engines.errors import EngineError
+from engines.importing import ImportOptions, import_network
 from engines.results import SegmentationMap, Thresholds
 from perception.camera import Camera
 from perception.ledger import SensorCounts
@@ -508,6 +509,17 @@ def test_a_detector_and_a_segmenter_fill_one_message(tmp_path: Path, order: tupl
     assert run.pipeline.ledger.detections == boxes, "a mask is no detection"
     assert isinstance(seen[0].detections[order.index(1)], SegmentationMap)
     assert run.outbox.digest() == again.outbox.digest()
+
+
+def test_the_labels_are_shared_out_in_the_order_of_the_bundles_roles(tmp_path: Path) -> None:
+    model = tiny_networks.write_segmenter(tmp_path / "tiny.onnx")
+    labels = str(tiny_networks.write_labels(tmp_path / "names.txt", ("light", "dark", *tiny_networks.LABELS)))
+    options = ImportOptions(labels=labels, colour="BGR", outputs={"shade": "shade", "colour": "colour"})
+    network = open_network(import_network(model, tmp_path / "b", options))
+    run = Run([ListedSource([(0, 200, 0)])], [network]).go()
+    shade, colour = run.recorder.of("front")[0].masks
+    assert shade.shares() == {"light": 0, "dark": 1}
+    assert colour.shares() == {"blue": 0, "green": 1, "red": 0}
 
 
 def test_a_segmenter_alone_publishes_masks_and_a_frame_that_fails_has_none(tmp_path: Path) -> None:
