@@ -50,7 +50,7 @@ class LiveRun:
                 opened.enter_context(Publisher(settings.publish.endpoint)) if settings.publish else NullPublisher()
             )
             self.networks: list[Network] = []
-            engine_cores, self._other_cores = split_cores(max(network.threads for network in settings.network))
+            engine_cores, self._other_cores = split_cores(sum(network.threads for network in settings.network))
             with running_on(engine_cores):
                 for network, bundle, thresholds in zip(
                     settings.network, vehicle.bundles, vehicle.thresholds, strict=True
