@@ -47,6 +47,8 @@ class ReplayRequest:
     thresholds: Thresholds = Thresholds()
     publish: str | None = None
     wait_readers: int = 0
+    keys: Path | None = None  # of the stream: a folder
+    insecure: bool = False  # publish to the network without keys
     jsonl: Path | None = None
     render: Path | None = None
 
@@ -79,7 +81,9 @@ class Replay:
             _check_outputs(self.files, sources)
             self._publisher: Publisher | NullPublisher
             if request.publish:
-                self._publisher = opened.enter_context(Publisher(request.publish))
+                self._publisher = opened.enter_context(
+                    Publisher(request.publish, keys=request.keys, insecure=request.insecure)
+                )
             else:
                 self._publisher = NullPublisher()
             self.networks: list[Network] = []

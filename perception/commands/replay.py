@@ -46,6 +46,10 @@ def replay(
         typer.Option(metavar="ENDPOINT", help="Publish here, for example tcp://127.0.0.1:5555 or ipc:///tmp/road."),
     ] = None,
     wait_readers: Annotated[int, typer.Option(min=0, help="Start only when so many readers are there.")] = 0,
+    keys: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Publish only to the readers in FOLDER/readers: `keys new`.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Publish to the network without keys.")] = False,
     jsonl: Annotated[Path | None, typer.Option(metavar="FILE", help="Write each message as a line of JSON.")] = None,
     render: Annotated[
         Path | None, typer.Option(metavar="FILE.mp4", help="Write the drive with boxes and masks.")
@@ -66,6 +70,10 @@ def replay(
 
     if wait_readers and not publish:
         raise UsageError("--wait-readers", "there is nothing to read", "say where with --publish ENDPOINT")
+    if (keys or insecure) and not publish:
+        raise UsageError(
+            "--keys" if keys else "--insecure", "nothing is published", "say where with --publish ENDPOINT"
+        )
     for option, seconds in (("--start", start), ("--duration", duration or 0.0)):
         if not seconds < LONGEST_S:
             raise UsageError(f"{option} {seconds}", "is no time in a drive", f"give seconds below {LONGEST_S:.0e}")
@@ -80,6 +88,8 @@ def replay(
         thresholds=Thresholds(score=score, nms_iou=nms),
         publish=publish,
         wait_readers=wait_readers,
+        keys=keys,
+        insecure=insecure,
         jsonl=jsonl,
         render=render,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,13 +29,20 @@ def subscribe(  # typer calls it by name
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on after the stream's end, with the publisher's next start")
     ] = False,
+    keys: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="This reader's own keys, made by `perception keys new`")
+    ] = None,
+    server_key: Annotated[
+        Path | None, typer.Option(metavar="NAME.key", help="The publisher's public key; goes with --keys")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Read from the network without keys")] = False,
     timeout: Annotated[
         float | None, typer.Option(min=0.0, metavar="SECONDS", help="Give up when nothing comes for so long")
     ] = None,
 ) -> None:
     """Print the detections that a publisher sends, until the stream's end.
 
-    Exit code 1 if a message was lost or could not be read.
+    Exit code 1 if a message was lost or could not be read, 2 if the publisher does not let this reader in.
     """
     import os
     import signal
@@ -46,7 +54,15 @@ def subscribe(  # typer calls it by name
     line_of = _json_line if as_json else _plain_line
     caught: list[int] = []
     pipe_closed = False
-    with Subscriber(endpoint, topic, newest=newest, follow=follow) as subscriber:
+    with Subscriber(
+        endpoint,
+        topic,
+        newest=newest,
+        follow=follow,
+        keys=keys,
+        server_key=server_key,
+        insecure=insecure,
+    ) as subscriber:
 
         def stop(number: int, _frame: object) -> None:
             caught.append(number)

@@ -9,6 +9,7 @@ from engines.results import Detections
 from perception.errors import StreamError
 from perception.message import perception_pb2 as pb
 from perception.message.frame_message import (
+    SCHEMA_VERSION,
     FrameMessage,
     LedgerStamps,
     NetworkInfo,
@@ -25,15 +26,16 @@ _KNOWN_STATUSES = {int(status) for status in Status}
 class MalformedMessageError(StreamError):
     """Bytes that are no message of ours."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__("message", what, "check that an edge-perception publisher made it")
+    def __init__(self, what: str, remedy: str = "check that an edge-perception publisher made it") -> None:
+        super().__init__("message", what, remedy)
 
 
 def decode_message(payload: bytes) -> FrameMessage:
     """Read one message; raises `MalformedMessageError` on bytes that are none of ours, and nothing else.
 
     A newer publisher's message is read as far as this reader knows it: unknown fields are passed over, an
-    unknown status is `Status.UNKNOWN` with its number in the reason.
+    unknown status is `Status.UNKNOWN` with its number in the reason. Only a higher `schema_version` is refused: it is
+    raised where a reader that does not know it would misread.
     """
     try:
         message = pb.FrameResult.FromString(payload)
@@ -42,6 +44,11 @@ def decode_message(payload: bytes) -> FrameMessage:
     for name in ("schema_version", "session", "sensor", "status"):
         if not getattr(message, name):
             raise MalformedMessageError(f"has no {name}, which every message has")
+    if message.schema_version > SCHEMA_VERSION:
+        raise MalformedMessageError(
+            f"has schema version {message.schema_version}, and this reader knows {SCHEMA_VERSION}",
+            "update edge-perception where it is read",
+        )
     status, reason = int(message.status), message.status_reason
     if status not in _KNOWN_STATUSES:
         status, reason = Status.UNKNOWN, f"status {status}, which this reader does not know {reason}".rstrip()

@@ -14,6 +14,9 @@ _MONITOR = "inproc://monitor"
 _HANDSHAKE_FAILURES = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
+_MECHANISM_MISMATCH = 0x11000002  # ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH in zmq.h
+# Hang-ups in the middle of the handshake, one after the other, until we take them for an answer: about a second.
+MOST_HANG_UPS = 5
 _EVENTS = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _HANDSHAKE_FAILURES
 
 
@@ -22,14 +25,29 @@ class Peer(Enum):
 
     NOBODY = ("no publisher is there", "start it, or check the address")
     STRANGER = ("what answers there does not speak ZeroMQ", "check the port")
+    WANTS_KEYS = ("the publisher lets in only readers with keys", "give --keys and --server-key")
+    NOT_LISTED = (
+        "the publisher refused this reader: its key is not on the list",
+        "copy this side's NAME.key into the readers/ of the publisher's keys, and start again",
+    )
+    WRONG_SERVER_KEY = (
+        "what answers there hangs up on our keys: the server key is not this publisher's, or it uses none",
+        "check --server-key against the NAME.key of the publisher, and the port",
+    )
     PUBLISHER = ("a publisher is there, but it sends nothing on this topic", "check the topic and the source")
+
+
+# Nothing will ever come from these, and ZeroMQ would be silent about it.
+REFUSALS = frozenset({Peer.WANTS_KEYS, Peer.NOT_LISTED, Peer.WRONG_SERVER_KEY})
 
 
 class ConnectionWatch:
     """Follows one connecting socket. Made before it connects; used by the thread that uses the socket."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes]) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes], *, has_keys: bool) -> None:
         self.peer = Peer.NOBODY
+        self._has_keys = has_keys
+        self._hang_ups = 0
         self._watched = watched
         watched.monitor(_MONITOR, _EVENTS)
         self.socket = context.socket(zmq.PAIR)
@@ -42,9 +60,21 @@ class ConnectionWatch:
     def update(self) -> None:
         """Take in what has happened since."""
         while self.socket.poll(0):
-            event = recv_monitor_message(self.socket)["event"]
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            told = recv_monitor_message(self.socket)
+            event, value = told["event"], told["value"]
+            if self.peer in REFUSALS:
+                continue  # ZeroMQ does not try again after these, or it would be told the same
+            if event & _HANDSHAKE_FAILURES:
+                self._hang_ups += 1
+            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                self.peer = Peer.NOT_LISTED
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _MECHANISM_MISMATCH:
+                self.peer = Peer.WRONG_SERVER_KEY if self._has_keys else Peer.WANTS_KEYS
+            elif self._has_keys and self._hang_ups >= MOST_HANG_UPS:
+                self.peer = Peer.WRONG_SERVER_KEY
+            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.peer = Peer.PUBLISHER
+                self._hang_ups = 0
             elif event & (_HANDSHAKE_FAILURES | zmq.EVENT_CONNECTED):
                 self.peer = Peer.STRANGER  # connected alone: it has yet to speak, and a publisher does so at once
             elif self.peer is Peer.PUBLISHER:

@@ -1,4 +1,4 @@
-"""Which addresses a stream may have: this machine's own, until streams have keys."""
+"""Which addresses a stream may have: this machine's own, or any with keys (or where asked for without)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,26 @@ MAX_IPC_PATH_BYTES = 107  # sockaddr_un.sun_path on Linux, less its closing zero
 _TCP = re.compile(r"tcp://(?P<host>\[[^\]]*\]|[^:/]*):(?P<port>\*|\d{1,5})")
 
 
-def published(endpoint: str) -> str:
-    """Check an endpoint to publish on and return it as ZeroMQ binds it; port 0 or `*` asks for a free one."""
+def published(endpoint: str, *, anywhere: bool = False) -> str:
+    """Check an endpoint to publish on and return it as ZeroMQ binds it; port 0 or `*` asks for a free one.
+
+    `anywhere`: the stream has keys, or needs none by request, and may leave this machine.
+    """
     if endpoint.startswith("ipc://"):
         _check_ipc_is_free(endpoint, _ipc_path(endpoint))
         return endpoint
-    host, port = _local_tcp(endpoint)
+    host, port = _tcp(endpoint, anywhere)
     return f"tcp://{host}:{'*' if port in ('*', '0') else port}"
 
 
-def subscribed(endpoint: str) -> str:
-    """Check an endpoint to read from and return it as ZeroMQ connects to it."""
+def subscribed(endpoint: str, *, anywhere: bool = False) -> str:
+    """Check an endpoint to read from and return it as ZeroMQ connects to it. `anywhere` as in `published`."""
     if endpoint.startswith("ipc://"):
         _ipc_path(endpoint)
         return endpoint
-    host, port = _local_tcp(endpoint)
+    host, port = _tcp(endpoint, anywhere)
+    if host in ("", "*"):
+        raise UsageError(endpoint, "a reader has to know the host", "give the publisher's address")
     if port in ("*", "0"):
         raise UsageError(endpoint, "a reader has to know the port", "use the one that the publisher printed")
     return f"tcp://{host}:{port}"
@@ -40,7 +45,7 @@ def is_ipv6(endpoint: str) -> bool:
     return endpoint.startswith("tcp://[")
 
 
-def _local_tcp(endpoint: str) -> tuple[str, str]:
+def _tcp(endpoint: str, anywhere: bool) -> tuple[str, str]:
     match = _TCP.fullmatch(endpoint)
     if match is None:
         raise UsageError(endpoint, "is no endpoint of the form tcp://HOST:PORT or ipc://PATH", EXAMPLES)
@@ -53,11 +58,12 @@ def _local_tcp(endpoint: str) -> tuple[str, str]:
         is_local = ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         is_local = False
-    if not is_local:
+    if not is_local and not anywhere:
         raise UsageError(
             endpoint,
-            "is open to the network, and a network stream needs keys, which this version does not have",
-            f"{EXAMPLES}, and a tunnel (ssh -L) to read from another machine",
+            "is open to the network, and a network stream needs keys",
+            "make them with `perception keys new NAME` and give --keys (a reader: --server-key too); "
+            "or --insecure lets anybody read",
         )
     return host, port
 

@@ -6,8 +6,10 @@ them.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 
 import zmq
@@ -15,6 +17,8 @@ import zmq
 from perception.errors import UsageError
 from perception.message.frame_message import DETECTIONS_TOPIC
 from perception.stream import endpoint as endpoints
+from perception.stream.admission import DOMAIN, Admission
+from perception.stream.keys import load_pair
 
 # Messages that wait for one slow reader before it loses any: half a minute of four cameras at 30 frames/s. At
 # some 1.5 kB a message (20 boxes) 6 MB a reader, at 300 boxes in every frame 80 MB.
@@ -33,19 +37,30 @@ class Publisher:
     """A bound endpoint. One thread at a time uses it: first who waits for readers, then who sends.
 
     `endpoint` is the address that readers connect to, with the port that was chosen where none was given.
-    Raises `UsageError` where the endpoint is not allowed or taken.
+    `keys`: a folder as `keys.py` describes it; only readers whose keys are in its `readers/` get anything. Without keys
+    only this machine's own addresses are allowed, unless `insecure` is set, which is logged.
+    Raises `UsageError` where the endpoint is not allowed or taken, or the keys are wrong.
     """
 
-    def __init__(self, endpoint: str) -> None:
-        address = endpoints.published(endpoint)
+    def __init__(self, endpoint: str, *, keys: Path | None = None, insecure: bool = False) -> None:
+        address = endpoints.published(endpoint, anywhere=keys is not None or insecure)
+        pair = None if keys is None else load_pair(keys)
+        if insecure and pair is None:
+            print(f"warning: {endpoint} has no keys: whoever reaches it can read it", file=sys.stderr, flush=True)
         self.readers = 0
         self._context = zmq.Context()
+        self._admission = None if keys is None else Admission(self._context, keys)
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.sndhwm = SEND_QUEUE_MESSAGES
         self._socket.linger = LINGER_MS
         self._socket.ipv6 = endpoints.is_ipv6(address)
         # Hand out every subscription and its end, not only a topic's first and last: each is a reader.
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+        if pair is not None:
+            self._socket.curve_server = True
+            self._socket.curve_secretkey = pair.secret
+            self._socket.zap_domain = DOMAIN
+            self._socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without an answer from the list nobody comes in
         try:
             self._socket.bind(address)
         except zmq.ZMQError as error:
@@ -80,6 +95,8 @@ class Publisher:
     def close(self) -> None:
         """Stop publishing, once what was handed over has left, or after `LINGER_MS`. Harmless twice."""
         self._socket.close()
+        if self._admission is not None:
+            self._admission.close()
         self._context.term()
 
     def __enter__(self) -> Publisher:

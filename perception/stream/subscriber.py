@@ -14,16 +14,18 @@ import math
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 
 import zmq
 
-from perception.errors import StreamError, UsageError
+from perception.errors import RefusedError, StreamError, UsageError
 from perception.message.decoding import MalformedMessageError, decode_message
 from perception.message.frame_message import DETECTIONS_TOPIC, FrameMessage, Status
 from perception.stream import endpoint as endpoints
-from perception.stream.connection import ConnectionWatch
+from perception.stream.connection import REFUSALS, ConnectionWatch
 from perception.stream.continuity import Continuity, Position
+from perception.stream.keys import load_pair, load_public
 
 # Messages that wait here for a busy reader before ZeroMQ loses any: as many as wait at the publisher.
 RECEIVE_QUEUE_MESSAGES = 4000
@@ -42,6 +44,10 @@ class Subscriber:
     `topic`: a prefix. `newest`: of messages that wait, only each topic's latest is given; the others are
     `skipped`, not lost. `timeout_s`: how long iteration waits for a message before it raises `StreamError`;
     None waits for ever. `resume_from`: an earlier reader's `position`; what came between is counted as lost.
+
+    `keys`: this reader's folder of keys, `server_key`: the file with the publisher's public key; both or none. Any
+    address but this machine's own needs them, or `insecure`. A publisher that refuses us ends the reading with
+    `RefusedError`, at once.
     """
 
     def __init__(
@@ -53,8 +59,16 @@ class Subscriber:
         follow: bool = False,
         timeout_s: float | None = None,
         resume_from: Mapping[str, Position] | None = None,
+        keys: Path | None = None,
+        server_key: Path | None = None,
+        insecure: bool = False,
     ) -> None:
-        address = endpoints.subscribed(endpoint)
+        if (keys is None) != (server_key is None):
+            missing = "the publisher's (--server-key NAME.key)" if keys else "this reader's own (--keys FOLDER)"
+            raise UsageError(endpoint, f"one key is missing: {missing}", "give both, or none")
+        address = endpoints.subscribed(endpoint, anywhere=keys is not None or insecure)
+        pair = None if keys is None else load_pair(keys)
+        server_public = None if server_key is None else load_public(server_key)
         if not topic.startswith(DETECTIONS_TOPIC):
             raise UsageError(f"topic {topic!r}", f"does not begin with {DETECTIONS_TOPIC}", "use detections/SENSOR/")
         self.received = 0
@@ -77,7 +91,10 @@ class Subscriber:
         self._socket.maxmsgsize = MOST_MESSAGE_BYTES
         self._socket.ipv6 = endpoints.is_ipv6(address)
         self._socket.subscribe(topic)
-        self._watch = ConnectionWatch(self._context, self._socket)
+        if pair is not None and server_public is not None:
+            self._socket.curve_publickey, self._socket.curve_secretkey = pair.public, pair.secret
+            self._socket.curve_serverkey = server_public
+        self._watch = ConnectionWatch(self._context, self._socket, has_keys=pair is not None)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._watch.socket, zmq.POLLIN)
@@ -124,6 +141,8 @@ class Subscriber:
                         return self._pending.pop(next(iter(self._pending)))
                     if self.ended and not self._follow:
                         return None
+                    if self._watch.peer in REFUSALS:
+                        raise RefusedError(self._endpoint, *self._watch.peer.value)
                     left_s = WAKE_UP_MS / 1000 if deadline_s is None else deadline_s - time.monotonic()
                     if left_s <= 0:
                         raise self._silence(time.monotonic() - self._waiting_since_s)

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pytest
 from engines.results import Detections
 from perception.message import NetworkInfo, Status
 from perception.stream import Outbox, Publisher
+from perception.stream.keys import new_keys
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy" / "examples"
@@ -67,12 +68,17 @@ def reader(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     return request.getfixturevalue(request.param)
 
 
-def run_against_a_drive(reader: list[str], lost: int) -> tuple[int, str, str]:
+def run_against_a_drive(
+    reader: list[str], lost: int, keys: Path | None = None, arguments: Sequence[Path] = ()
+) -> tuple[int, str, str]:
     """Publish two sensors' frames to the reader, losing one message; its exit code and what it printed."""
     with (
-        Publisher("tcp://127.0.0.1:0") as publisher,
+        Publisher("tcp://127.0.0.1:0", keys=keys) as publisher,
         subprocess.Popen(
-            [*reader, publisher.endpoint], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*reader, publisher.endpoint, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as process,
     ):
         try:
@@ -119,3 +125,11 @@ def test_an_example_counts_what_was_lost(reader: list[str]) -> None:
     assert len(output.splitlines()) == 5
     assert errors.endswith("received 5, lost 1\n")
     assert code == 1
+
+
+def test_the_python_example_reads_a_stream_with_keys(python_reader: list[str], tmp_path: Path) -> None:
+    vehicle, laptop = new_keys("vehicle", tmp_path), new_keys("laptop", tmp_path)
+    shutil.copy(laptop / "laptop.key", vehicle / "readers")
+    own = [laptop / "laptop.key_secret", vehicle / "vehicle.key"]
+    code, output, _ = run_against_a_drive(python_reader, lost=-1, keys=vehicle, arguments=own)
+    assert (code, len(output.splitlines())) == (0, 6)

@@ -178,10 +178,9 @@ def test_a_name_that_is_no_unicode_is_sent_all_the_same() -> None:
 
 
 def test_a_newer_publisher_is_read_as_far_as_it_is_known() -> None:
-    unknown_field_and_version_2 = b"\xaa\x06\x03new" + b"\x08\x02"
+    unknown_field = b"\xaa\x06\x03new"
     status_9 = b"\x48\x09"
-    message = decode_message(a_payload() + unknown_field_and_version_2 + status_9)
-    assert message.schema_version == 2
+    message = decode_message(a_payload() + unknown_field + status_9)
     assert message.status is Status.UNKNOWN
     assert "status 9" in message.status_reason
     assert message.sensor == "front"

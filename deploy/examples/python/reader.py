@@ -1,19 +1,24 @@
 """Reads a stream with nothing but pyzmq, protobuf and the code that protoc makes of perception.proto.
 
 python reader.py tcp://127.0.0.1:5555
+python reader.py tcp://vehicle:5555 laptop.key_secret vehicle.key    # a stream with keys
 """
 
 import sys
 
 import perception_pb2  # protoc made it: see README.md
 import zmq
+import zmq.auth
 from google.protobuf.message import DecodeError
 
 
-def main(endpoint: str) -> int:
+def main(endpoint: str, own_keys: str = "", server_key: str = "") -> int:
     """Print one line a frame until the stream's end; 1 if a message was lost."""
     socket = zmq.Context.instance().socket(zmq.SUB)
     socket.subscribe("detections/")  # a prefix; detections/front/ for one sensor
+    if own_keys:  # before it connects
+        socket.curve_publickey, socket.curve_secretkey = zmq.auth.load_certificate(own_keys)
+        socket.curve_serverkey, _ = zmq.auth.load_certificate(server_key)
     socket.connect(endpoint)
     print("reading", endpoint, file=sys.stderr, flush=True)
 
@@ -58,4 +63,4 @@ def main(endpoint: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:5555"))
+    sys.exit(main(*sys.argv[1:] or ["tcp://127.0.0.1:5555"]))
