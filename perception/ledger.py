@@ -147,11 +147,13 @@ class Ledger:
         """Close an entry whose result was handed on."""
         with self._lock:
             self._close(entry, Fate.PUBLISHED, "").published += 1
+            self.detections += detections
+            if not entry.inferences:
+                return  # a scan that no network takes: no inference, and no latency of one
             self.inferences += 1
             self._busy_ns += [0] * (len(entry.inferences) - len(self._busy_ns))
             for network, (started_ns, inferred_ns) in enumerate(entry.inferences):
                 self._busy_ns[network] += inferred_ns - started_ns
-            self.detections += detections
             self.latency.add(entry.latency_ns)
             self.added_latency.add(entry.added_latency_ns)
 

@@ -177,7 +177,7 @@ class Pipeline:
         if isinstance(item, Fault):
             return Job(entry, slot, fault=item.reason)
         if not isinstance(item, Frame):
-            return Job(entry, slot, fault=f"no network here takes a {type(item).__name__}")
+            return Job(entry, slot)  # a scan: no network takes it, and its message says that it was there, and when
         staged = 0
         try:
             places = tuple(network.engine.place(item.width, item.height) for network in self._networks)
@@ -259,8 +259,10 @@ class Pipeline:
 
     def _infer(self, job: Job) -> tuple[list[Found], Status, str]:
         """Wait for every network's inference and decode it. A frame that fails is a status, not an exception."""
-        if job.frame is None:
+        if job.fault:
             return [], Status.DECODE_FAILED, job.fault
+        if job.frame is None:
+            return [], Status.OK, ""
         detections: list[Found] = []
         failures: list[str] = []
         bugs: list[Exception] = []

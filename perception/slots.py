@@ -16,7 +16,7 @@ from sensors.frame import Frame
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One item in its slot. What could not be read or staged has no frame: it only keeps its turn."""
+    """One item in its slot. A scan, and what could not be read or staged, has no frame: it only keeps its turn."""
 
     entry: Entry
     slot: int

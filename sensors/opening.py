@@ -25,7 +25,7 @@ _VIDEO = "sensors.drives.video:VideoFile"
 _IMAGES = "sensors.drives.images:ImageFolder"
 
 READERS_BY_SUFFIX = dict.fromkeys(IMAGE_SUFFIXES, _IMAGES) | dict.fromkeys(VIDEO_SUFFIXES, _VIDEO)
-READER_OF_A_FOLDER = _IMAGES
+_KITTI = "sensors.drives.kitti:KittiDrive"
 
 _LATER_SCHEMES = {"rtsp", "rtsps", "v4l2", "csi", "http", "https", "udp", "rtp"}
 
@@ -33,8 +33,9 @@ _LATER_SCHEMES = {"rtsp", "rtsps", "v4l2", "csi", "http", "https", "udp", "rtp"}
 def open_source(uri: str, *, span: Span | None = None, loop: int = 1, name: str | None = None) -> Source:
     """Open one source, written `URI` or `NAME=URI`; with a `name`, only the URI.
 
-    A URI is a path to a video, an image or a folder of images, `file://...`, or `demo:bikes`. `loop` plays
-    it that often, 0 for ever. Raises SourceNotFoundError, RequestError (both exit code 2) or SourceError.
+    A URI is a path to a video, an image, a folder of images or a KITTI raw drive, `file://...`, or
+    `demo:bikes`. `loop` plays it that often, 0 for ever. Raises SourceNotFoundError, RequestError (both exit
+    code 2) or SourceError.
     """
     if name is None:
         written_name, uri = split_name(uri)
@@ -103,7 +104,9 @@ def _open_path(path: Path, name: str, span: Span) -> Source:
     except OSError as error:
         raise RequestError(str(path), f"cannot be looked at: {error.strerror}", "check the path") from error
     if is_folder:
-        return _reader(READER_OF_A_FOLDER)(path, name, span)
+        from sensors.drives.kitti import is_kitti_drive
+
+        return _reader(_KITTI if is_kitti_drive(path) else _IMAGES)(path, name, span)
     if not is_there:
         raise SourceNotFoundError(str(path), "does not exist", _near_spelling(path))
     if not is_file:

@@ -72,3 +72,23 @@ def write_images(folder: Path, images: int = IMAGES, suffix: str = ".png") -> Pa
     for number in range(images):
         assert cv2.imwrite(str(folder / f"frame{number}{suffix}"), picture(number))
     return folder
+
+
+def write_kitti(folder: Path, items: int = 8) -> Path:
+    """Write a KITTI raw drive: two cameras and scans, 100 ms apart; the second camera 20 ms, scans 10 ms later."""
+    for sensor, late_ms in (("image_02", 0), ("image_03", 20), ("velodyne_points", 10)):
+        (folder / sensor / "data").mkdir(parents=True)
+        stamps = [f"2011-09-26 13:02:{25 + n // 10:02d}.{n % 10 * 100 + late_ms:03d}000007" for n in range(items)]
+        (folder / sensor / "timestamps.txt").write_text("\n".join(stamps) + "\n")
+        for number in range(items):
+            file = folder / sensor / "data" / f"{number:010d}"
+            if sensor == "velodyne_points":
+                scan(number).tofile(file.with_suffix(".bin"))
+            else:
+                assert cv2.imwrite(str(file.with_suffix(".png")), picture(number))
+    return folder
+
+
+def scan(number: int) -> NDArray[np.float32]:
+    """A scan of some points (N, 4): x, y, z in metres, reflectance."""
+    return np.random.default_rng(number).random((20 + number, 4), dtype=np.float32)

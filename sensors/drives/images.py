@@ -1,7 +1,7 @@
 """A folder of images, or one image file, as a source: the files in natural order, one stamp apart.
 
-Stamps are index / rate: files carry no time that can be trusted. Images become 8-bit BGR as OpenCV makes
-them (grey repeated, alpha dropped, 16 bits to 8, EXIF orientation applied) and may differ in size.
+Stamps are index / rate: files carry no time that can be trusted. Images become 8-bit BGR and may differ
+in size.
 """
 
 from __future__ import annotations
@@ -13,11 +13,8 @@ from fractions import Fraction
 from pathlib import Path
 from threading import Event
 
-import cv2
-import numpy as np
-
+from sensors.drives.image_file import UnreadableFileError, read_image
 from sensors.drives.suffixes import IMAGE_SUFFIXES
-from sensors.drives.whole_image import missing_end
 from sensors.errors import RequestError
 from sensors.frame import Fault, Frame, Item
 from sensors.source import SensorInfo, SourceInfo, Span
@@ -71,33 +68,11 @@ class ImageFolder:
 
     def _read(self, sequence: int, stamp_ns: int, file: Path) -> Item:
         arrival_ns = time.monotonic_ns()
-
-        def fault(reason: str) -> Fault:
-            return Fault(self._name, sequence, stamp_ns, arrival_ns, f"{file.name}: {reason}")
-
         try:
-            data = file.read_bytes()
-        except OSError as error:
-            return fault(f"cannot be read: {error.strerror}")
-        if not data:
-            return fault("is empty (0 bytes)")
-        lack = missing_end(data)
-        if lack is not None:
-            return fault(f"is cut short: {lack}")
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        except (cv2.error, MemoryError) as error:  # sizes that OpenCV refuses
-            return fault(f"cannot be decoded: {error}")
-        if image is None:
-            return fault("is damaged, or not an image")
-        return Frame(
-            self._name,
-            sequence,
-            stamp_ns,
-            arrival_ns,
-            time.monotonic_ns(),
-            image.astype(np.uint8, copy=False),
-        )
+            image = read_image(file)
+        except UnreadableFileError as reason:
+            return Fault(self._name, sequence, stamp_ns, arrival_ns, str(reason))
+        return Frame(self._name, sequence, stamp_ns, arrival_ns, time.monotonic_ns(), image)
 
 
 def natural_order(file: Path) -> tuple[list[str | int], str]:

@@ -36,6 +36,13 @@ def _damaged_images(folder: Path) -> Path:
     return images
 
 
+def _damaged_kitti(folder: Path) -> Path:
+    drive = drive_media.write_kitti(folder / "kitti")
+    (drive / "image_02" / "data" / "0000000005.png").unlink()
+    (drive / "velodyne_points" / "data" / "0000000006.bin").write_bytes(b"short")
+    return drive
+
+
 @dataclass(frozen=True)
 class Case:
     make: Callable[[Path], Path]
@@ -58,6 +65,10 @@ CASES = {
     "damaged images": Case(_damaged_images, items=12, faults=1),
     "images, span": Case(_damaged_images, items=6, faults=1, span=SECOND_HALF),
     "images, looped": Case(_damaged_images, items=36, faults=3, loop=3),
+    "KITTI drive": Case(lambda folder: drive_media.write_kitti(folder / "kitti"), items=24),
+    "damaged KITTI drive": Case(_damaged_kitti, items=24, faults=2),
+    "KITTI drive, span": Case(_damaged_kitti, items=9, faults=2, span=Span(start_ns=500_000_000)),
+    "KITTI drive, looped": Case(_damaged_kitti, items=72, faults=6, loop=3),
     "one image": Case(lambda folder: drive_media.write_images(folder / "images", 1) / "frame0.png", items=1),
 }
 
