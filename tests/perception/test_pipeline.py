@@ -264,6 +264,7 @@ def test_faults_are_failed_and_published_in_their_turn() -> None:
     assert messages[1].stamp_ns == STEP_NS
     assert run.pipeline.ledger.total().failed == {"decode_failed": 3}
     assert run.pipeline.ledger.total().published == 3
+    assert run.pipeline.ledger.inferences == 2
     assert run.raised is None
 
 
@@ -274,6 +275,7 @@ def test_a_scan_that_no_network_takes_is_published_with_its_stamp() -> None:
     assert (message.status, message.frame_sequence, message.stamp_ns) == (Status.OK, 1, STEP_NS)
     assert len(message.detections) == 0
     assert run.pipeline.ledger.total().published == 3
+    assert run.pipeline.ledger.inferences == 2
 
 
 @pytest.mark.parametrize(
