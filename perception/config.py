@@ -71,9 +71,11 @@ class NetworkSettings(Strict):
 
 
 class PublishSettings(Strict):
-    """The `[publish]` table."""
+    """The `[publish]` table. `keys`: a folder of `perception keys new`, with the readers that are let in."""
 
     endpoint: str
+    keys: Path | None = None
+    insecure: bool = False  # to the network without keys
 
 
 class VehicleSettings(Strict):
@@ -119,6 +121,12 @@ class Vehicle:
     def sources(self) -> Mapping[str, str]:
         """URI by camera; paths are taken from the file's own folder."""
         return {camera.name: self._uri(camera.uri) for camera in self.settings.camera}
+
+    @property
+    def keys(self) -> Path | None:
+        """The folder of the stream's keys."""
+        publish = self.settings.publish
+        return self._beside(publish.keys) if publish and publish.keys else None
 
     def _uri(self, uri: str) -> str:
         scheme, rest = split_scheme(uri)

@@ -47,7 +47,11 @@ class LiveRun:
         cv2.setNumThreads(1)  # the pipeline's own threads are the parallelism; a pool would fight the engine's
         with ExitStack() as opened:
             self._publisher: Publisher | NullPublisher = (
-                opened.enter_context(Publisher(settings.publish.endpoint)) if settings.publish else NullPublisher()
+                opened.enter_context(
+                    Publisher(settings.publish.endpoint, keys=vehicle.keys, insecure=settings.publish.insecure)
+                )
+                if settings.publish
+                else NullPublisher()
             )
             self.networks: list[Network] = []
             engine_cores, self._other_cores = split_cores(sum(network.threads for network in settings.network))

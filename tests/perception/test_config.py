@@ -29,6 +29,7 @@ thresholds = { default = 0.4, red = 0.25 }
 nms = 0.5
 [publish]
 endpoint = "tcp://127.0.0.1:0"
+keys = "keys/vehicle"
 """
 
 
@@ -59,6 +60,7 @@ def test_everything_that_is_said_is_taken(folder: Path) -> None:
     assert thresholds.per_class(3).tolist() == pytest.approx([0.4, 0.4, 0.25])
     assert thresholds.nms_iou == 0.5
     assert found.settings.publish is not None
+    assert found.keys == folder / "keys" / "vehicle"
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,6 @@ def test_faults_are_failed_and_published_in_their_turn() -> None:
     assert messages[1].stamp_ns == STEP_NS
     assert run.pipeline.ledger.total().failed == {"decode_failed": 3}
     assert run.pipeline.ledger.total().published == 3
-    assert run.pipeline.ledger.inferences == 2
     assert run.raised is None
 
 

@@ -12,7 +12,9 @@ import pytest
 import tiny_networks
 from drive_media import PICTURES, write_video
 
+from perception.errors import RefusedError
 from perception.stream import Subscriber
+from perception.stream.keys import new_keys
 
 COMMAND = [sys.executable, "-c", "from perception.commands.app import main; main()", "run"]
 WAIT_S = 30.0
@@ -98,6 +100,26 @@ def test_a_source_that_breaks_is_said_and_the_other_goes_on(folder: Path) -> Non
     assert list(figures["broken"]) == [str(cut)]
     assert figures["detections"] == 0
     assert figures["sensors"]["front"]["captured"] == PICTURES
+
+
+def test_only_a_reader_with_a_listed_key_gets_the_stream(folder: Path) -> None:
+    server = new_keys("vehicle", folder)
+    reader_keys = new_keys("laptop", folder)
+    (server / "readers" / "laptop.key").write_bytes((reader_keys / "laptop.key").read_bytes())
+    path = vehicle(folder, more="loop = true", publish=True)
+    path.write_text(path.read_text() + 'keys = "vehicle"\n')
+    with subprocess.Popen([*COMMAND, str(path)], stdout=-1, stderr=-1, text=True) as process:
+        assert process.stderr is not None
+        endpoint = process.stderr.readline().split()[-1]
+        server_key = server / "vehicle.key"
+        try:
+            with Subscriber(endpoint, keys=reader_keys, server_key=server_key) as listed:
+                assert listed.receive(WAIT_S) is not None
+            other = new_keys("other", folder)
+            with Subscriber(endpoint, keys=other, server_key=server_key) as refused, pytest.raises(RefusedError):
+                refused.receive(WAIT_S)
+        finally:
+            process.kill()
 
 
 def test_a_signal_drains_and_ends_a_looped_run(folder: Path) -> None:
