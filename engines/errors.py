@@ -1,6 +1,7 @@
 """Errors of networks and engines (the tree's root is `sensors.errors`).
 
 RequestError
+├── DatasetError        a labelled dataset is wrong (exit code 2)
 └── BundleError         a bundle, or the ONNX file it is made from, is wrong (exit code 2)
 EdgePerceptionError
 └── EngineError         an engine cannot start, or one inference failed (exit code 3)
@@ -13,6 +14,10 @@ from sensors.errors import EdgePerceptionError, RequestError
 
 class BundleError(RequestError):
     """A bundle or an ONNX file that cannot be used as it is."""
+
+
+class DatasetError(RequestError):
+    """A labelled dataset that cannot be used as it is."""
 
 
 class EngineError(EdgePerceptionError):

@@ -75,6 +75,7 @@ class Thresholds:
     nms_iou: float | None = 0.65
     score_by_class: tuple[tuple[int, float], ...] = ()  # (class index, threshold) where it differs
     max_detections: int = 300
+    every_label: bool = False  # a box may be of several classes; else only of its best one
 
     @property
     def lowest_score(self) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,31 @@ MAX_CANDIDATES = 1000
 # Input pixels. No input side is longer than 8,192, so a coordinate beyond this is nonsense; clipped to it,
 # coordinates and areas stay finite in float32 whatever a network puts out.
 MAX_COORDINATE = 100_000.0
+
+
+def label(
+    class_scores: NDArray[Any],
+    thresholds: Thresholds,
+    weights: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """Name the boxes: (row, class, score) of what is above its threshold, `class_scores` (N, classes).
+
+    A box is of its best class, or of every class that is above its threshold where `thresholds` says so, which
+    costs a look at all scores. `weights` (N,), none negative, multiply a row's scores.
+    """
+    limits = thresholds.per_class(class_scores.shape[1])
+    if thresholds.every_label:
+        weighted = class_scores.astype(np.float32, copy=False)
+        if weights is not None:
+            weighted = weighted * weights[:, None]
+        rows, classes = np.nonzero(weighted > limits)
+        return rows, classes, weighted[rows, classes]
+    best = class_scores.argmax(axis=1)
+    scores = class_scores[np.arange(len(class_scores)), best].astype(np.float32, copy=False)
+    if weights is not None:
+        scores = scores * weights
+    rows = np.flatnonzero(scores > limits[best])
+    return rows, best[rows], scores[rows]
 
 
 def to_detections(

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.decoders.candidates import to_detections
+from engines.decoders.candidates import label, to_detections
 from engines.decoders.decoder import NO_GROUPS, MisfitError, Outputs, Shapes, check_finite
 from engines.decoders.grids import STRIDES, cell_corners, cell_count
 from engines.decoders.shapes import in_words, without_batch
@@ -89,7 +89,6 @@ class Nanodet:
 
     def decode(self, outputs: Outputs, geometry: Geometry, thresholds: Thresholds) -> Detections:
         """Boxes in source pixels, clipped, best score first. Raises `NonFiniteOutputError`."""
-        limits = thresholds.per_class(self._class_count)
         boxes, scores, classes = [], [], []
         for stride, centres in self._centres.items():
             scores_role, distances_role = f"scores_{stride}", f"distances_{stride}"
@@ -99,17 +98,15 @@ class Nanodet:
             # the short axis 100.
             hits = np.flatnonzero(table > thresholds.lowest_score)
             hopeful = np.unique(hits // self._class_count)
-            best = table[hopeful].argmax(axis=1)
-            score = table[hopeful, best].astype(np.float32, copy=False)
-            chosen = np.flatnonzero(score > limits[best])
+            chosen, kinds, score = label(table[hopeful], thresholds)
             if not len(chosen):
                 continue
             cells = hopeful[chosen]
             distances = outputs[distances_role][cells]
             check_finite(distances_role, distances)
             boxes.append(self._boxes(distances, centres[cells], stride))
-            scores.append(score[chosen])
-            classes.append(best[chosen])
+            scores.append(score)
+            classes.append(kinds)
         if not boxes:
             return Detections.empty()
         return to_detections(

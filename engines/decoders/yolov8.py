@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engines.decoders.candidates import corners, to_detections
+from engines.decoders.candidates import corners, label, to_detections
 from engines.decoders.decoder import NO_GROUPS, MisfitError, Outputs, Shapes, check_finite
 from engines.decoders.grids import total_cells
 from engines.decoders.shapes import in_words, only_role, without_batch
@@ -61,13 +61,11 @@ class Yolov8:
             return Detections.empty()
         rows = predictions[:, hopeful].T.astype(np.float32, copy=False)
         check_finite(_PREDICTIONS, rows)
-        classes = rows[:, _CLASSES:].argmax(axis=1)
-        scores = rows[np.arange(len(rows)), _CLASSES + classes]
-        chosen = np.flatnonzero(scores > thresholds.per_class(self._class_count)[classes])
+        chosen, classes, scores = label(rows[:, _CLASSES:], thresholds)
         if not len(chosen):
             return Detections.empty()
         boxes = corners(rows[chosen, _CENTRE], rows[chosen, _SIZE])
-        return to_detections(boxes, scores[chosen], classes[chosen], geometry, thresholds)
+        return to_detections(boxes, scores, classes, geometry, thresholds)
 
 
 def _expected(input_width: int, input_height: int) -> str:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engines.decoders.candidates import corners, to_detections
+from engines.decoders.candidates import corners, label, to_detections
 from engines.decoders.decoder import NO_GROUPS, MisfitError, Outputs, Shapes, check_finite
 from engines.decoders.grids import STRIDES, cell_corners, total_cells
 from engines.decoders.shapes import in_words, only_role, without_batch
@@ -27,7 +27,7 @@ _MAX_OFFSET = 10_000.0  # strides between a cell and its box's centre; more than
 
 class Yolox:
     """Decodes `predictions` (N, 5 + classes), N cells of strides 8, 16, 32; the 1 + classes scores are
-    after the sigmoid. A box's score is objectness * class score, for its best class.
+    after the sigmoid. A box's score is objectness * class score.
     """
 
     name: ClassVar[str] = "yolox"
@@ -72,10 +72,8 @@ class Yolox:
             return Detections.empty()
         rows = predictions[hopeful].astype(np.float32, copy=False)
         check_finite(_PREDICTIONS, rows)
-        classes = rows[:, _CLASSES:].argmax(axis=1)
         # Objectness at most 1, or the product might overflow.
-        scores = np.minimum(rows[:, _OBJECTNESS], 1) * rows[np.arange(len(rows)), _CLASSES + classes]
-        chosen = np.flatnonzero(scores > thresholds.per_class(self._class_count)[classes])
+        chosen, classes, scores = label(rows[:, _CLASSES:], thresholds, np.minimum(rows[:, _OBJECTNESS], 1))
         if not len(chosen):
             return Detections.empty()
         raw, cells = rows[chosen, _BOX], hopeful[chosen]
@@ -83,7 +81,7 @@ class Yolox:
         centres = (np.clip(raw[:, :2], -_MAX_OFFSET, _MAX_OFFSET) + self._cells[cells]) * strides
         sizes = np.exp(np.minimum(raw[:, 2:], _MAX_LOG_SIZE)) * strides
         boxes = corners(centres, sizes)
-        return to_detections(boxes, scores[chosen], classes[chosen], geometry, thresholds)
+        return to_detections(boxes, scores, classes, geometry, thresholds)
 
 
 def _expected(input_width: int, input_height: int) -> str:
