@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from engines.bundle import Bundle
 
-app = typer.Typer(help="Networks as bundles: import, inspect, bench.", no_args_is_help=True)
+app = typer.Typer(help="Networks as bundles: import, inspect, bench, evaluate.", no_args_is_help=True)
 
 Vector = tuple[float, float, float]
 
@@ -182,6 +182,76 @@ def bench(
     print(f"{speed.fps:.1f} fps, latency p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms")
 
 
+@app.command(no_args_is_help=True)
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="A YOLO data.yaml, a COCO JSON file, or the folder of one.")
+    ],
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Default: val, else test, else the only one.")
+    ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="BUNDLE_CLASS=DATASET_CLASS",
+            help="Classes that are the same; may be given again, several for one of the other side too. "
+            "Classes not named here are the same where their names are.",
+        ),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
+    score: Annotated[float, typer.Option(min=0, max=1, help="Boxes above it count.")] = 0.01,
+    nms: Annotated[float, typer.Option(min=0, max=1, help="IoU above which the better box of a class stays.")] = 0.65,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure accuracy on labelled images: COCO's average precision, through a real engine."""
+    from engines.bundle import load_bundle
+    from engines.datasets import open_dataset
+    from engines.evaluate import evaluate as judge
+
+    loaded = load_bundle(bundle)
+    pairs = [_pair("--map", text, "BUNDLE_CLASS=DATASET_CLASS", "motorcycle=motorbike") for text in map_ or ()]
+    found = judge(
+        loaded, open_dataset(dataset, split), engine=engine, threads=threads, class_map=pairs, score=score, nms_iou=nms
+    )
+    if json_:
+        facts = {
+            "map": round(found.map, 6),
+            "ap50": round(found.ap50, 6),
+            "per_class": {
+                name: {"ap": _rounded(of_class.ap), "ap50": _rounded(of_class.ap50)}
+                for name, of_class in found.per_class.items()
+            },
+            "images": found.images,
+            "engine": found.engine,
+            "bundle": found.bundle,
+            "score": score,
+            "nms": nms,
+        }
+        print(json.dumps(facts))
+        return
+    print(f"{found.bundle} on {found.engine}, {found.images} images, score > {score:g}, NMS {nms:g}")
+    width = max(len(name) for name in ("all classes", *found.classes))
+    print(f"{'':<{width}}  {'AP50':>6}  {'AP50-95':>7}  {'boxes':>6}")
+    for position, (name, of_class) in enumerate(found.per_class.items()):
+        boxes = sum(int((truths.classes == position).sum()) for truths in found.truths)
+        print(f"{name:<{width}}  {_figure(of_class.ap50):>6}  {_figure(of_class.ap):>7}  {boxes:>6}")
+    boxes = sum(len(truths.classes) for truths in found.truths)
+    print(f"{'all classes':<{width}}  {found.ap50:>6.3f}  {found.map:>7.3f}  {boxes:>6}")
+    if found.unjudged:
+        print(f"not judged, for they are no class of the bundle: {', '.join(found.unjudged)} (see --map)")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def _one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> str | None:
     from perception.errors import UsageError
 
@@ -213,10 +283,17 @@ def _roles(pairs: list[str]) -> dict[str, str]:
 
     roles: dict[str, str] = {}
     for pair in pairs:
-        role, equals, name = pair.partition("=")
-        if not (role and equals and name):
-            raise UsageError(f"--outputs {pair}", "is no ROLE=NAME", "write for example predictions=output0")
+        role, name = _pair("--outputs", pair, "ROLE=NAME", "predictions=output0")
         if role in roles:
             raise UsageError(f"--outputs {pair}", f"names the role {role} again", "give each output a role of its own")
         roles[role] = name
     return roles
+
+
+def _pair(option: str, text: str, form: str, example: str) -> tuple[str, str]:
+    from perception.errors import UsageError
+
+    left, equals, right = text.partition("=")
+    if not (left and equals and right):
+        raise UsageError(f"{option} {text}", f"is no {form}", f"write for example {example}")
+    return left, right
