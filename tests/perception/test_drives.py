@@ -104,3 +104,37 @@ def test_a_damaged_packet_is_one_failed_frame(data: Path, road: Path) -> None:
     assert process.returncode == 0
     figures = json.loads(process.stdout)
     assert (figures["captured"], figures["published"], figures["failed"]) == (50, 49, {"decode_failed": 1})
+
+
+def test_two_engines_find_the_same_on_a_whole_drive(road: Path, highway: Path, tmp_path: Path) -> None:
+    """In float: every box of one has its like in the other, frame by frame, with its track."""
+    lines = {}
+    for engine in ("onnxruntime", "openvino"):
+        file = tmp_path / f"{engine}.jsonl"
+        replayed = run("replay", highway, "--model", road, "--engine", engine, "--jsonl", file, "--json")
+        assert replayed.returncode == 0, replayed.stderr
+        assert json.loads(replayed.stdout)["engine"] == engine
+        lines[engine] = [json.loads(line) for line in file.read_text().splitlines()]
+        measured = json.loads(run("engine", "bench", road, "--engine", engine, "--seconds", "0.2", "--json").stdout)
+        assert measured["engine"] == engine
+        assert measured["fps"] > 0
+    pairs = list(zip(lines["onnxruntime"], lines["openvino"], strict=True))
+    boxes = 0
+    for one, other in pairs:
+        assert (one["frame_sequence"], one["status"]) == (other["frame_sequence"], other["status"])
+        for mine, theirs in zip(one["detections"], other["detections"], strict=True):
+            assert mine["class"] == theirs["class"]
+            assert mine["score"] == pytest.approx(theirs["score"], abs=1e-3)
+            assert overlap(mine["box"], theirs["box"]) > 0.99
+            boxes += 1
+    assert len(pairs) >= FRAMES
+    assert boxes > FRAMES
+
+
+def overlap(one: list[float], other: list[float]) -> float:
+    """Intersection over union."""
+    shared = max(0.0, min(one[2], other[2]) - max(one[0], other[0])) * max(
+        0.0, min(one[3], other[3]) - max(one[1], other[1])
+    )
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return shared / (sum(areas) - shared)
