@@ -51,27 +51,26 @@ def cells(width: int, height: int, strides: tuple[int, ...] = (8, 16, 32)) -> It
                 yield stride, column, row
 
 
-def yolox(outputs: Mapping[str, NDArray[Any]], width: int, height: int) -> list[Box]:
+def yolox(outputs: Mapping[str, NDArray[Any]], width: int, height: int) -> list[list[Box]]:
     boxes = []
     rows = outputs["predictions"].tolist()
     for (stride, column, row), (x, y, w, h, objectness, *scores) in zip(cells(width, height), rows, strict=True):
         centre_x, centre_y = (x + column) * stride, (y + row) * stride
         half_w, half_h = math.exp(w) * stride / 2, math.exp(h) * stride / 2
-        kind = max(range(len(scores)), key=scores.__getitem__)
         corners = centre_x - half_w, centre_y - half_h, centre_x + half_w, centre_y + half_h
-        boxes.append(Box(*corners, objectness * scores[kind], kind))
+        boxes.append([Box(*corners, objectness * score, kind) for kind, score in enumerate(scores)])
     return boxes
 
 
-def yolov8(outputs: Mapping[str, NDArray[Any]], width: int, height: int) -> list[Box]:
+def yolov8(outputs: Mapping[str, NDArray[Any]], width: int, height: int) -> list[list[Box]]:
     boxes = []
     for x, y, w, h, *scores in outputs["predictions"].T.tolist():
-        kind = max(range(len(scores)), key=scores.__getitem__)
-        boxes.append(Box(x - w / 2, y - h / 2, x + w / 2, y + h / 2, scores[kind], kind))
+        corners = x - w / 2, y - h / 2, x + w / 2, y + h / 2
+        boxes.append([Box(*corners, score, kind) for kind, score in enumerate(scores)])
     return boxes
 
 
-def nanodet(outputs: Mapping[str, NDArray[Any]], width: int, height: int) -> list[Box]:
+def nanodet(outputs: Mapping[str, NDArray[Any]], width: int, height: int) -> list[list[Box]]:
     boxes = []
     strides = tuple(sorted(int(role.split("_")[1]) for role in outputs if role.startswith("scores")))
     scores = [row for stride in strides for row in outputs[f"scores_{stride}"].tolist()]
@@ -85,8 +84,8 @@ def nanodet(outputs: Mapping[str, NDArray[Any]], width: int, height: int) -> lis
             distances.append(mean * stride)
         x, y = (column + 0.5) * stride - 0.5, (row + 0.5) * stride - 0.5
         left, top, right, bottom = distances
-        kind = max(range(len(scored)), key=scored.__getitem__)
-        boxes.append(Box(x - left, y - top, x + right, y + bottom, scored[kind], kind))
+        corners = x - left, y - top, x + right, y + bottom
+        boxes.append([Box(*corners, score, kind) for kind, score in enumerate(scored)])
     return boxes
 
 
@@ -96,7 +95,9 @@ PLAIN = {"nanodet": nanodet, "yolov8": yolov8, "yolox": yolox}
 def detect(name: str, outputs: Mapping[str, NDArray[Any]], place: Geometry, thresholds: Thresholds) -> list[Box]:
     """Decode, choose, suppress, and carry back into the source image."""
     limits = dict(thresholds.score_by_class)
-    boxes = PLAIN[name](outputs, place.input_width, place.input_height)
+    boxes = []
+    for labelled in PLAIN[name](outputs, place.input_width, place.input_height):
+        boxes += labelled if thresholds.every_label else [max(labelled, key=lambda box: box.score)]
     boxes = [box for box in boxes if box.score > limits.get(box.kind, thresholds.score)]
     boxes.sort(key=lambda box: -box.score)
     found = []

@@ -66,14 +66,15 @@ RANDOM = {"nanodet": random_nanodet, "yolov8": random_yolov8, "yolox": random_yo
     fit=st.sampled_from(Fit),
     nms_iou=st.sampled_from([None, 0.3, 0.65]),
     own=st.sampled_from([(), ((0, 0.1), (3, 0.8))]),
+    every_label=st.booleans(),
 )
 def test_boxes_are_those_of_the_plain_decoder(
-    *, name: str, seed: int, size: tuple[int, int], fit: Fit, nms_iou: float | None, own: Any
+    *, name: str, seed: int, size: tuple[int, int], fit: Fit, nms_iou: float | None, own: Any, every_label: bool
 ) -> None:
     outputs = RANDOM[name](np.random.default_rng(seed), *size)
     decoder = build_decoder(name, {role: values.shape for role, values in outputs.items()}, *size)
     place = geometry(fit, 300, 200, *size)
-    thresholds = Thresholds(0.3, nms_iou, own)
+    thresholds = Thresholds(0.3, nms_iou, own, every_label=every_label)
     assert_same(decoder.decode(outputs, place, thresholds), detect(name, outputs, place, thresholds))
 
 
