@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from engines.average_precision import AveragePrecision, Truths, mean_of
 from engines.bundle import LABELS, Bundle
-from engines.class_map import ClassMap, match_classes
 from engines.datasets import Dataset, LabelledImage
 from engines.decoders import NonFiniteOutputError, build_decoder
 from engines.decoders.candidates import MAX_CANDIDATES
@@ -20,6 +19,7 @@ from engines.decoders.decoder import Decoder
 from engines.decoders.nms import survivors
 from engines.errors import BundleError, DatasetError, EngineError
 from engines.letterbox import Geometry
+from engines.matched_classes import MatchedClasses, match_classes
 from engines.results import Detections, Thresholds
 from engines.runtime import AUTO, Engine, open_engine
 
@@ -142,9 +142,16 @@ def _finish(
 
 def _decoder(bundle: Bundle, engine: Engine) -> Decoder:
     engine.submit(0, 1)  # whatever lies in the slot: only the outputs' shapes are looked at
-    shapes = {role: values.shape for role, values in engine.wait(0).rows[0].items()}
+    outputs = engine.wait(0).rows[0]
     settings = bundle.settings
+    shapes = {role: outputs[role].shape for role in settings.outputs}
     decoder = build_decoder(settings.decoder, shapes, settings.input.width, settings.input.height)
+    if decoder.groups:
+        raise BundleError(
+            str(bundle.folder),
+            f"its decoder, {settings.decoder}, finds no boxes",
+            "give a detector: accuracy is measured on boxes",
+        )
     if decoder.class_count != len(bundle.labels):
         raise BundleError(
             str(bundle.folder / LABELS),
@@ -168,7 +175,7 @@ def _read(image: LabelledImage) -> NDArray[np.uint8]:
     return np.asarray(pixels, np.uint8)
 
 
-def _mapped(found: Detections, classes: ClassMap, nms_iou: float) -> Detections:
+def _mapped(found: Detections, classes: MatchedClasses, nms_iou: float) -> Detections:
     """The detections that are judged, under the judged classes."""
     kinds = np.array(classes.of_bundle, np.int32)[found.classes]
     kept = np.flatnonzero(kinds >= 0)
@@ -180,7 +187,7 @@ def _mapped(found: Detections, classes: ClassMap, nms_iou: float) -> Detections:
     return Detections(boxes, scores, kinds)
 
 
-def _truths(image: LabelledImage, size: tuple[int, int], classes: ClassMap) -> Truths:
+def _truths(image: LabelledImage, size: tuple[int, int], classes: MatchedClasses) -> Truths:
     kinds = np.array(classes.of_dataset, np.int32)[image.classes]
     kept = kinds >= 0
     return Truths(image.boxes_xyxy(*size)[kept], kinds[kept], image.crowd[kept])

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.class_map import match_classes
 from engines.errors import DatasetError
+from engines.matched_classes import match_classes
 
 BUNDLE = ("person", "car", "truck", "Bus")
 

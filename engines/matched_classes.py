@@ -10,7 +10,7 @@ from engines.errors import DatasetError
 
 
 @dataclass(frozen=True, slots=True)
-class ClassMap:
+class MatchedClasses:
     """`names` of the classes that are judged; for each class of either side its index among them, -1 for none."""
 
     names: tuple[str, ...]
@@ -18,7 +18,9 @@ class ClassMap:
     of_dataset: tuple[int, ...]
 
 
-def match_classes(bundle: Sequence[str], dataset: Sequence[str], pairs: Sequence[tuple[str, str]] = ()) -> ClassMap:
+def match_classes(
+    bundle: Sequence[str], dataset: Sequence[str], pairs: Sequence[tuple[str, str]] = ()
+) -> MatchedClasses:
     """Pair the classes of a bundle and a dataset.
 
     `pairs` of (bundle's class, dataset's class) come first; classes that none of them names are paired with their
@@ -54,7 +56,7 @@ def match_classes(bundle: Sequence[str], dataset: Sequence[str], pairs: Sequence
         for position in dataset_side:
             of_dataset[position] = len(names)
         names.append(dataset[min(dataset_side)] if len(dataset_side) == 1 else bundle[min(bundle_side)])
-    return ClassMap(tuple(names), tuple(of_bundle), tuple(of_dataset))
+    return MatchedClasses(tuple(names), tuple(of_bundle), tuple(of_dataset))
 
 
 def _find(name: str, known: Sequence[str], where: str, side: str) -> int:
