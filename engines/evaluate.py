@@ -137,6 +137,7 @@ def _finish(
         raise EngineError(
             str(image.path), f"cannot be judged: {error}", "export or quantise the network again"
         ) from None
+    assert isinstance(found, Detections)  # `_decoder` refuses what finds anything else
     return image, (place.source_width, place.source_height), found
 
 
