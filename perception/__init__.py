@@ -1,6 +1,6 @@
 """What happens to a frame at run time, and the one command.
 
-Start at `pipeline.py`: a frame's whole way. Programs that read a stream need only `Subscriber`:
+Start at `pipeline.py`: a frame's whole way. Programs that read a stream need only `Subscriber`, or `HealthSubscriber`:
 
     from perception import Subscriber
     with Subscriber("tcp://127.0.0.1:5555") as reader:
@@ -15,9 +15,9 @@ from os.path import dirname
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perception.stream import Subscriber
+    from perception.stream import HealthSubscriber, StreamSubscriber, Subscriber
 
-__all__ = ["Subscriber"]
+__all__ = ["HealthSubscriber", "StreamSubscriber", "Subscriber"]
 
 for _sibling in ("engines", "sensors"):
     _spec = find_spec(_sibling)
@@ -29,9 +29,9 @@ for _sibling in ("engines", "sensors"):
 
 
 def __getattr__(name: str) -> Any:
-    """Load `Subscriber` when it is first asked for: `import perception` stays quick."""
-    if name == "Subscriber":
-        from perception.stream import Subscriber
+    """Load a subscriber when it is first asked for: `import perception` stays quick."""
+    if name in __all__:
+        import perception.stream
 
-        return Subscriber
+        return getattr(perception.stream, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

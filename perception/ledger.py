@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -79,6 +79,19 @@ class SensorCounts:
         return SensorCounts(self.captured, self.published, Counter(self.dropped), Counter(self.failed), self.in_flight)
 
 
+# Latencies that are kept apart of each sensor, to tell those of the last second: two of a camera at 240 frames/s.
+RECENT_LATENCIES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One sensor at one moment."""
+
+    counts: SensorCounts
+    last_stamp_ns: int  # of what was captured last; 0: nothing was
+    latencies_ns: tuple[int, ...]  # of what was published last, the newest last; `RECENT_LATENCIES` at most
+
+
 class Percentiles:
     """Percentiles of any number of durations in fixed memory.
 
@@ -115,6 +128,8 @@ class Ledger:
         self._lock = threading.Lock()
         self._counts: dict[str, SensorCounts] = {}
         self._open: dict[str, set[int]] = {}  # sensor -> sequences in flight
+        self._last_stamps_ns: dict[str, int] = {}
+        self._recent_ns: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=RECENT_LATENCIES))
         self.latency = Percentiles()
         self.added_latency = Percentiles()
         self._busy_ns: list[int] = []  # by network
@@ -135,6 +150,7 @@ class Ledger:
                 )
             counts.captured += 1
             in_flight.add(item.sequence)
+            self._last_stamps_ns[item.sensor] = item.stamp_ns
         return entry
 
     @property
@@ -155,6 +171,7 @@ class Ledger:
             for network, (started_ns, inferred_ns) in enumerate(entry.inferences):
                 self._busy_ns[network] += inferred_ns - started_ns
             self.latency.add(entry.latency_ns)
+            self._recent_ns[entry.sensor].append(entry.latency_ns)
             self.added_latency.add(entry.added_latency_ns)
 
     def drop(self, entry: Entry, reason: str) -> None:
@@ -170,9 +187,15 @@ class Ledger:
     def counts(self) -> dict[str, SensorCounts]:
         """Every sensor's account at this moment."""
         with self._lock:
-            for sensor, counts in self._counts.items():
-                counts.in_flight = len(self._open[sensor])
-            return {sensor: counts.copy() for sensor, counts in self._counts.items()}
+            return {sensor: self._account(sensor) for sensor in self._counts}
+
+    def moment(self) -> dict[str, Moment]:
+        """Every sensor's account at this moment, and what was seen last. A sensor that gave nothing is not in it."""
+        with self._lock:
+            return {
+                sensor: Moment(self._account(sensor), self._last_stamps_ns[sensor], tuple(self._recent_ns[sensor]))
+                for sensor in self._counts
+            }
 
     def total(self) -> SensorCounts:
         """The sum over all sensors at this moment."""
@@ -184,6 +207,11 @@ class Ledger:
             total.failed += counts.failed
             total.in_flight += counts.in_flight
         return total
+
+    def _account(self, sensor: str) -> SensorCounts:
+        counts = self._counts[sensor].copy()
+        counts.in_flight = len(self._open[sensor])
+        return counts
 
     def _close(self, entry: Entry, fate: Fate, reason: str) -> SensorCounts:
         if entry.fate is not Fate.IN_FLIGHT:

@@ -14,9 +14,11 @@ from perception.config import Vehicle
 from perception.cores import running_on, split_cores
 from perception.errors import StreamError
 from perception.failure_log import FailureLog
+from perception.health import Health
 from perception.message import NetworkInfo
 from perception.network import Network, open_network
 from perception.pipeline import Pipeline
+from perception.preview import Previews
 from perception.stream import NullPublisher, Outbox, Publisher
 from perception.summary import summary
 from sensors.clock import ReplayClock
@@ -76,13 +78,15 @@ class LiveRun:
                 labels=[bundle.labels for bundle in vehicle.bundles],
                 sender=self._publisher,
             )
+            sensors = [sensor.name for source in self.sources for sensor in source.info.sensors]
+            self._previews = Previews(self._publisher, self._outbox.session, sensors)
             self._pipeline = Pipeline(
                 self.sources,
                 self.networks,
                 self._outbox,
                 ReplayClock(1.0),
                 SLOTS,
-                [FailureLog()],
+                [FailureLog(), self._previews],
                 live=True,
                 cameras={
                     sensor.name: camera.camera
@@ -90,6 +94,7 @@ class LiveRun:
                     for sensor in source.info.sensors
                 },
             )
+            self._health = Health(self._pipeline, self._outbox, self._publisher)
             self.ledger = self._pipeline.ledger
             self._opened = opened.pop_all()
         return self
@@ -110,7 +115,7 @@ class LiveRun:
     def run(self, watch: Callable[[], None] | None = None) -> None:
         """Run to the end or until `stop`. Raises `EverySourceBrokeError` where no source is left."""
         cpu_began_s = time.process_time()
-        with running_on(self._other_cores):
+        with running_on(self._other_cores), self._health, self._previews:
             self._pipeline.run(watch, watch_every_s=1.0)
         self._cpu_s = time.process_time() - cpu_began_s
         broken = self.broken

@@ -73,6 +73,7 @@ class Pipeline:
         self.wall_s = 0.0
         self.last_failure = ""  # of a frame, in words
         self.source_failures: dict[str, Exception] = {}  # by URI: live sources that broke while others go on
+        self.ended_sensors: dict[str, str] = {}  # whose source gives no more: what broke it, or nothing
         self._sources = sources
         self._networks = networks
         self._outbox = outbox
@@ -114,6 +115,16 @@ class Pipeline:
         if self._failure is not None:
             raise self._failure
 
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Every sensor of the sources by name."""
+        return tuple(self._last_stamps_ns)
+
+    @property
+    def failure(self) -> str:
+        """What ended the run before its time, in words; nothing where nothing did."""
+        return in_words(self._failure)
+
     def stop(self) -> None:
         """Read no more; what was captured still goes its way to the end."""
         self._stopping.set()
@@ -125,6 +136,7 @@ class Pipeline:
     def _read(self, index: int, source: Source) -> None:
         first_stamp_ns: int | None = None
         paces = self._clock.paces and not source.info.live  # a camera has its own pace
+        broke: BaseException | None = None
         try:
             for item in source:
                 if first_stamp_ns is None:
@@ -147,14 +159,15 @@ class Pipeline:
                     self._drop(Captured(item, entry, elapsed_ns), "skipped")
                 elif (superseded := self._intake.put(index, Captured(item, entry, elapsed_ns))) is not None:
                     self._drop(superseded, "superseded")
-        except Exception as failure:
+        except BaseException as failure:
+            broke = failure
             if self._live and isinstance(failure, EdgePerceptionError):
                 self.source_failures[source.info.uri] = failure
             else:
                 self._fail(failure)
-        except BaseException as failure:
-            self._fail(failure)
         finally:
+            for sensor in source.info.sensors:
+                self.ended_sensors[sensor.name] = in_words(broke)
             self._intake.finish(index)
 
     def _drop(self, captured: Captured, reason: str) -> None:
@@ -324,6 +337,11 @@ class Pipeline:
             return wall(times)  # one network's are the frame's own
         of_each = [wall({"started_ns": began, "inferred_ns": ended}) for began, ended in entry.inferences]
         return {**wall(times), "networks": of_each}
+
+
+def in_words(failure: BaseException | None) -> str:
+    """What a failure says to people; nothing where there is none."""
+    return "" if failure is None else str(failure) or type(failure).__name__
 
 
 def _release(item: Item) -> None:

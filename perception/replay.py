@@ -19,9 +19,11 @@ from engines.runtime import AUTO
 from perception.cores import running_on, split_cores
 from perception.errors import StreamError, UsageError
 from perception.failure_log import FailureLog
+from perception.health import Health
 from perception.message import NetworkInfo, Status, decode_message, to_json_dict
 from perception.network import Network, open_network
 from perception.pipeline import Pipeline, Result
+from perception.preview import Previews
 from perception.rendering import VideoWriter, draw
 from perception.stream import NullPublisher, Outbox, Publisher
 from perception.summary import summary
@@ -105,13 +107,15 @@ class Replay:
                 labels=self._labels,
                 sender=self._publisher,
             )
-            observers: list[Callable[[Result], None]] = [FailureLog()]
+            self._previews = Previews(self._publisher, self._outbox.session, [sensor.name for sensor in self.sensors])
+            observers: list[Callable[[Result], None]] = [FailureLog(), self._previews]
             if request.jsonl:
                 observers.append(self._json_lines(request.jsonl, opened))
             if self._videos_by_camera:
                 observers.append(self._videos(opened))
             self._clock = ReplayClock(request.rate)
             self._pipeline = Pipeline(sources, self.networks, self._outbox, self._clock, SLOTS, observers)
+            self._health = Health(self._pipeline, self._outbox, self._publisher)
             self.ledger = self._pipeline.ledger
             self._opened = opened.pop_all()
         return self
@@ -139,7 +143,7 @@ class Replay:
         if self._stopping.is_set():
             return
         cpu_began_s = time.process_time()
-        with running_on(self._other_cores):
+        with running_on(self._other_cores), self._health, self._previews:
             self._pipeline.run(watch)
         self._cpu_s = time.process_time() - cpu_began_s
         total = self.ledger.total()

@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from perception.message import FrameMessage
-    from perception.stream import Subscriber
+    from perception.message import FrameMessage, HealthMessage, Message, PreviewMessage
+    from perception.stream import StreamSubscriber
 
 HINT_AFTER_S = 3.0  # of silence at the start, when a person begins to wonder
 
@@ -19,7 +19,7 @@ HINT_AFTER_S = 3.0  # of silence at the start, when a person begins to wonder
 def subscribe(  # typer calls it by name
     endpoint: Annotated[str, typer.Argument(help="The publisher's address, for example tcp://127.0.0.1:5555")],
     topic: Annotated[
-        str, typer.Option(help="Only topics that begin like this, for example detections/front/")
+        str, typer.Option(help="Only topics that begin like this: detections/front/, health/ or preview/front/")
     ] = "detections/",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a message")] = False,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many messages")] = None,
@@ -40,7 +40,9 @@ def subscribe(  # typer calls it by name
         float | None, typer.Option(min=0.0, metavar="SECONDS", help="Give up when nothing comes for so long")
     ] = None,
 ) -> None:
-    """Print the detections that a publisher sends, until the stream's end.
+    """Print what a publisher sends, until the stream's end: detections, or its health, or previews.
+
+    Previews tell no end: give --timeout, or --count.
 
     Exit code 1 if a message was lost or could not be read, 2 if the publisher does not let this reader in.
     """
@@ -49,14 +51,15 @@ def subscribe(  # typer calls it by name
     import sys
     from itertools import islice
 
-    from perception.stream import Subscriber
+    from perception.message import Message
+    from perception.stream import StreamSubscriber
 
     line_of = _json_line if as_json else _plain_line
     caught: list[int] = []
     pipe_closed = False
-    with Subscriber(
+    with StreamSubscriber[Message](
         endpoint,
-        topic,
+        [topic],
         newest=newest,
         follow=follow,
         keys=keys,
@@ -88,7 +91,7 @@ def subscribe(  # typer calls it by name
         raise typer.Exit(1)
 
 
-def _messages(subscriber: Subscriber, timeout_s: float | None) -> Iterator[FrameMessage]:
+def _messages(subscriber: StreamSubscriber[Message], timeout_s: float | None) -> Iterator[Message]:
     """Give the messages; say on stderr, once, that one could not be read."""
     import sys
 
@@ -102,7 +105,7 @@ def _messages(subscriber: Subscriber, timeout_s: float | None) -> Iterator[Frame
         message = subscriber.receive(timeout_s)
 
 
-def _first_message(subscriber: Subscriber, timeout_s: float | None) -> FrameMessage | None:
+def _first_message(subscriber: StreamSubscriber[Message], timeout_s: float | None) -> Message | None:
     """Wait for the first message; after some seconds say on stderr what is known of the other end."""
     import sys
 
@@ -117,7 +120,7 @@ def _first_message(subscriber: Subscriber, timeout_s: float | None) -> FrameMess
     return subscriber.receive(None if timeout_s is None else timeout_s - HINT_AFTER_S)
 
 
-def _json_line(message: FrameMessage) -> str:
+def _json_line(message: Message) -> str:
     import json
 
     from perception.message import to_json_dict
@@ -125,7 +128,43 @@ def _json_line(message: FrameMessage) -> str:
     return json.dumps(to_json_dict(message), ensure_ascii=False, separators=(",", ":"))
 
 
-def _plain_line(message: FrameMessage) -> str:
+def _plain_line(message: Message) -> str:
+    from perception.message import HealthMessage, PreviewMessage
+
+    if isinstance(message, HealthMessage):
+        return _health_lines(message)
+    if isinstance(message, PreviewMessage):
+        return _preview_line(message)
+    return _frame_line(message)
+
+
+def _health_lines(message: HealthMessage) -> str:
+    """A line a sensor: `health  12.0 s  front  RUNNING  25.0/s captured, 24.0/s published  dropped: superseded 12`."""
+    lines = []
+    for sensor in message.sensors:
+        line = f"health  {message.uptime_ns / 1e9:.1f} s  {sensor.sensor}  {sensor.state.name}"
+        line += f": {sensor.state_reason}" if sensor.state_reason else ""
+        line += f"  {sensor.captured_hz:.1f}/s captured, {sensor.published_hz:.1f}/s published"
+        if sensor.latency_p50_ms:
+            line += f"  latency p50 {sensor.latency_p50_ms:.1f} ms, p99 {sensor.latency_p99_ms:.1f} ms"
+        line += f"  {sensor.published} of {sensor.captured} published, {sensor.in_flight} in flight"
+        for fate, reasons in (("dropped", sensor.dropped), ("failed", sensor.failed)):
+            if reasons:
+                line += f"  {fate}: " + ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+        lines.append(line)
+    if message.last:
+        lines.append(f"health  {message.uptime_ns / 1e9:.1f} s  {message.failure or 'the run has ended'}")
+    return "\n".join(lines)
+
+
+def _preview_line(message: PreviewMessage) -> str:
+    return (
+        f"{message.sensor}  frame {message.frame_sequence}  {message.stamp_ns / 1e9:.3f} s  "
+        f"preview {message.width}x{message.height}, {len(message.jpeg) / 1e3:.1f} kB"
+    )
+
+
+def _frame_line(message: FrameMessage) -> str:
     """For example: `front  frame 12  0.400 s  3 boxes (2 car, 1 person)  latency 23.1 ms`."""
     from collections import Counter
 
@@ -150,7 +189,7 @@ def _plain_line(message: FrameMessage) -> str:
     return line
 
 
-def _summary(subscriber: Subscriber) -> str:
+def _summary(subscriber: StreamSubscriber[Message]) -> str:
     skipped = f", skipped {subscriber.skipped}" if subscriber.skipped else ""
     return (
         f"received {subscriber.received}{skipped}, lost {sum(subscriber.lost.values())}, "

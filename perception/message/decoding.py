@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from google.protobuf.message import DecodeError
 
@@ -22,6 +24,8 @@ from perception.message.frame_message import (
 _MAX_MASK_SIDE = 8192
 _KNOWN_STATUSES = {int(status) for status in Status}
 
+M = TypeVar("M", pb.FrameResult, pb.Health, pb.Preview)
+
 
 class MalformedMessageError(StreamError):
     """Bytes that are no message of ours."""
@@ -37,18 +41,8 @@ def decode_message(payload: bytes) -> FrameMessage:
     unknown status is `Status.UNKNOWN` with its number in the reason. Only a higher `schema_version` is refused: it is
     raised where a reader that does not know it would misread.
     """
-    try:
-        message = pb.FrameResult.FromString(payload)
-    except DecodeError as error:
-        raise MalformedMessageError(f"{len(payload)} bytes that are no FrameResult ({error})") from error
-    for name in ("schema_version", "session", "sensor", "status"):
-        if not getattr(message, name):
-            raise MalformedMessageError(f"has no {name}, which every message has")
-    if message.schema_version > SCHEMA_VERSION:
-        raise MalformedMessageError(
-            f"has schema version {message.schema_version}, and this reader knows {SCHEMA_VERSION}",
-            "update edge-perception where it is read",
-        )
+    message = parsed(pb.FrameResult, payload)
+    check_header(message, "schema_version", "session", "sensor", "status")
     status, reason = int(message.status), message.status_reason
     if status not in _KNOWN_STATUSES:
         status, reason = Status.UNKNOWN, f"status {status}, which this reader does not know {reason}".rstrip()
@@ -74,6 +68,26 @@ def decode_message(payload: bytes) -> FrameMessage:
         ledger=_ledger(message.ledger),
         masks=tuple(_mask(mask, max(1, len(message.networks))) for mask in message.masks),
     )
+
+
+def parsed(kind: type[M], payload: bytes) -> M:
+    """Parse a message of one kind; raises `MalformedMessageError`."""
+    try:
+        return kind.FromString(payload)
+    except DecodeError as error:
+        raise MalformedMessageError(f"{len(payload)} bytes that are no {kind.DESCRIPTOR.name} ({error})") from error
+
+
+def check_header(message: pb.FrameResult | pb.Health | pb.Preview, *names: str) -> None:
+    """Look that these fields are there and the schema is none that would be misread; raises `MalformedMessageError`."""
+    for name in names:
+        if not getattr(message, name):
+            raise MalformedMessageError(f"has no {name}, which every message has")
+    if message.schema_version > SCHEMA_VERSION:
+        raise MalformedMessageError(
+            f"has schema version {message.schema_version}, and this reader knows {SCHEMA_VERSION}",
+            "update edge-perception where it is read",
+        )
 
 
 def _detections(message: pb.FrameResult) -> Detections:

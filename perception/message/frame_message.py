@@ -117,3 +117,8 @@ class FrameMessage:
     def topic(self) -> str:
         """The topic it is sent on."""
         return topic_of(self.sensor)
+
+    @property
+    def ends_topic(self) -> bool:
+        """Whether nothing follows on its topic in its session."""
+        return self.status is Status.END_OF_STREAM

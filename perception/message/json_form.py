@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import asdict
 from typing import Any
 
@@ -9,14 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.message.frame_message import FrameMessage
+from perception.message.health_message import HealthMessage
+from perception.message.kinds import Message
+from perception.message.preview_message import PreviewMessage
 
 
-def to_json_dict(message: FrameMessage) -> dict[str, Any]:
+def to_json_dict(message: Message) -> dict[str, Any]:
     """Return what `json.dumps` prints. Stamps are JSON integers in ns; a box is [left, top, right, bottom].
 
     `network` of a detection is an index into `networks`. A float that is no number (a network gone wrong)
-    is null, because JSON has no NaN. A mask stays in runs, which are far shorter than its pixels.
+    is null, because JSON has no NaN. A mask stays in runs, which are far shorter than its pixels. A preview's JPEG is
+    in base64.
     """
+    if isinstance(message, HealthMessage):
+        sensors = [{**asdict(sensor), "state": sensor.state.name} for sensor in message.sensors]
+        return {"topic": message.topic, **asdict(message), "sensors": sensors}
+    if isinstance(message, PreviewMessage):
+        return {"topic": message.topic, **asdict(message), "jpeg": b64encode(message.jpeg).decode()}
+    return _frame(message)
+
+
+def _frame(message: FrameMessage) -> dict[str, Any]:
     found = message.detections
     return {
         "schema_version": message.schema_version,

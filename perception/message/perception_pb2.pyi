@@ -14,11 +14,24 @@ class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     INFERENCE_FAILED: _ClassVar[Status]
     DECODE_FAILED: _ClassVar[Status]
     END_OF_STREAM: _ClassVar[Status]
+
+class SensorState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SENSOR_STATE_UNSPECIFIED: _ClassVar[SensorState]
+    RUNNING: _ClassVar[SensorState]
+    STALLED: _ClassVar[SensorState]
+    BROKEN: _ClassVar[SensorState]
+    ENDED: _ClassVar[SensorState]
 STATUS_UNSPECIFIED: Status
 OK: Status
 INFERENCE_FAILED: Status
 DECODE_FAILED: Status
 END_OF_STREAM: Status
+SENSOR_STATE_UNSPECIFIED: SensorState
+RUNNING: SensorState
+STALLED: SensorState
+BROKEN: SensorState
+ENDED: SensorState
 
 class FrameResult(_message.Message):
     __slots__ = ("schema_version", "session", "sequence", "sensor", "frame_sequence", "stamp_ns", "image_width", "image_height", "status", "status_reason", "networks", "detections", "ledger", "masks")
@@ -129,3 +142,95 @@ class NetworkTimes(_message.Message):
     started_ns: int
     inferred_ns: int
     def __init__(self, started_ns: _Optional[int] = ..., inferred_ns: _Optional[int] = ...) -> None: ...
+
+class Health(_message.Message):
+    __slots__ = ("schema_version", "session", "sequence", "sent_ns", "uptime_ns", "last", "failure", "sensors", "networks", "readers")
+    SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SENT_NS_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_NS_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    SENSORS_FIELD_NUMBER: _ClassVar[int]
+    NETWORKS_FIELD_NUMBER: _ClassVar[int]
+    READERS_FIELD_NUMBER: _ClassVar[int]
+    schema_version: int
+    session: str
+    sequence: int
+    sent_ns: int
+    uptime_ns: int
+    last: bool
+    failure: str
+    sensors: _containers.RepeatedCompositeFieldContainer[SensorHealth]
+    networks: _containers.RepeatedCompositeFieldContainer[Network]
+    readers: int
+    def __init__(self, schema_version: _Optional[int] = ..., session: _Optional[str] = ..., sequence: _Optional[int] = ..., sent_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., last: _Optional[bool] = ..., failure: _Optional[str] = ..., sensors: _Optional[_Iterable[_Union[SensorHealth, _Mapping]]] = ..., networks: _Optional[_Iterable[_Union[Network, _Mapping]]] = ..., readers: _Optional[int] = ...) -> None: ...
+
+class SensorHealth(_message.Message):
+    __slots__ = ("sensor", "state", "state_reason", "captured", "published", "dropped", "failed", "in_flight", "captured_hz", "published_hz", "last_stamp_ns", "latency_p50_ms", "latency_p99_ms", "messages")
+    class DroppedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class FailedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    SENSOR_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STATE_REASON_FIELD_NUMBER: _ClassVar[int]
+    CAPTURED_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    CAPTURED_HZ_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_HZ_FIELD_NUMBER: _ClassVar[int]
+    LAST_STAMP_NS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_P50_MS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_P99_MS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    sensor: str
+    state: SensorState
+    state_reason: str
+    captured: int
+    published: int
+    dropped: _containers.ScalarMap[str, int]
+    failed: _containers.ScalarMap[str, int]
+    in_flight: int
+    captured_hz: float
+    published_hz: float
+    last_stamp_ns: int
+    latency_p50_ms: float
+    latency_p99_ms: float
+    messages: int
+    def __init__(self, sensor: _Optional[str] = ..., state: _Optional[_Union[SensorState, str]] = ..., state_reason: _Optional[str] = ..., captured: _Optional[int] = ..., published: _Optional[int] = ..., dropped: _Optional[_Mapping[str, int]] = ..., failed: _Optional[_Mapping[str, int]] = ..., in_flight: _Optional[int] = ..., captured_hz: _Optional[float] = ..., published_hz: _Optional[float] = ..., last_stamp_ns: _Optional[int] = ..., latency_p50_ms: _Optional[float] = ..., latency_p99_ms: _Optional[float] = ..., messages: _Optional[int] = ...) -> None: ...
+
+class Preview(_message.Message):
+    __slots__ = ("schema_version", "session", "sequence", "sensor", "frame_sequence", "stamp_ns", "width", "height", "jpeg")
+    SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SENSOR_FIELD_NUMBER: _ClassVar[int]
+    FRAME_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STAMP_NS_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    JPEG_FIELD_NUMBER: _ClassVar[int]
+    schema_version: int
+    session: str
+    sequence: int
+    sensor: str
+    frame_sequence: int
+    stamp_ns: int
+    width: int
+    height: int
+    jpeg: bytes
+    def __init__(self, schema_version: _Optional[int] = ..., session: _Optional[str] = ..., sequence: _Optional[int] = ..., sensor: _Optional[str] = ..., frame_sequence: _Optional[int] = ..., stamp_ns: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., jpeg: _Optional[bytes] = ...) -> None: ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from perception.message.frame_message import FrameMessage, Status
+from perception.message import Message, PreviewMessage
 
 Position = tuple[str, int]  # session, and the sequence of the last message got
 
@@ -25,13 +25,14 @@ class Continuity:
         self._session: str | None = None
         self._was_there = bool(self.position)
         self._open: set[str] = set()
+        self._has_ends = False  # in this session
 
     @property
     def ended(self) -> bool:
-        """Whether every topic seen in this session has come to its end."""
-        return self._session is not None and not self._open
+        """Whether every topic seen in this session has come to its end. Previews have none, and are not waited for."""
+        return self._has_ends and not self._open
 
-    def admit(self, message: FrameMessage) -> bool:
+    def admit(self, message: Message) -> bool:
         """Take note of a message; False if it is none that can come now, because its sequence goes back."""
         topic = message.topic
         if message.session != self._session:
@@ -44,9 +45,10 @@ class Continuity:
         elif self._was_there:
             self._lose(topic, message.sequence)
         self.position[topic] = (message.session, message.sequence)
-        if message.status is Status.END_OF_STREAM:
+        if message.ends_topic:
             self._open.discard(topic)
-        else:
+            self._has_ends = True
+        elif not isinstance(message, PreviewMessage):
             self._open.add(topic)
         return True
 
@@ -59,6 +61,7 @@ class Continuity:
             self.restarts += 1
         self._session = session
         self._open.clear()
+        self._has_ends = False
 
     def _lose(self, topic: str, count: int) -> None:
         if count:

@@ -31,6 +31,7 @@ class Outbox:
 
     def __init__(self, networks: Sequence[NetworkInfo], labels: Sequence[Sequence[str]], sender: Sender) -> None:
         self.session = secrets.token_hex(SESSION_BYTES)
+        self.networks = tuple(networks)
         self._encoder = BodyEncoder(networks, labels)
         self._sender = sender
         self._sent: Counter[str] = Counter()  # messages by topic: the next one's sequence
@@ -86,6 +87,10 @@ class Outbox:
             height=0,
             status=Status.END_OF_STREAM,
         )
+
+    def sent(self, sensor: str) -> int:
+        """Messages that were sent of a sensor so far. Any thread."""
+        return self._sent[topic_of(sendable(sensor))]
 
     def digest(self) -> str:
         """SHA-256 over all that was sent so far, session and ledger left out."""

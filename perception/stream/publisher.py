@@ -1,7 +1,7 @@
 """Messages onto a socket. Sending never waits: who reads too slowly loses some, and sees it in the sequence.
 
 The socket is an XPUB: a PUB that also hands out its readers' subscriptions, so that a replay can wait for
-them.
+them, and a preview is made only for somebody who asked for it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -25,7 +26,7 @@ from perception.stream.keys import load_pair
 SEND_QUEUE_MESSAGES = 4000
 # How long close() waits for what was handed over to leave. A reader that hangs must not hold up the vehicle.
 LINGER_MS = 2000
-WAKE_UP_MS = 50  # how late a stop may be noticed while waiting for readers
+WAKE_UP_S = 0.02  # how late a reader may be noticed while waiting for it
 # Subscriptions taken in at once; a peer that floods us with them must not keep us from publishing.
 MOST_SUBSCRIPTIONS_AT_ONCE = 100
 
@@ -34,7 +35,10 @@ _DETECTIONS = DETECTIONS_TOPIC.encode()
 
 
 class Publisher:
-    """A bound endpoint. One thread at a time uses it: first who waits for readers, then who sends.
+    """A bound endpoint. Any thread may send: results, health and previews come from three.
+
+    A lock keeps the socket one thread's at a time. What it guards takes microseconds and never waits for a reader, and
+    untaken it costs a message 0.1 us. `close` comes after the last of them.
 
     `endpoint` is the address that readers connect to, with the port that was chosen where none was given.
     `keys`: a folder as `keys.py` describes it; only readers whose keys are in its `readers/` get anything. Without keys
@@ -48,6 +52,8 @@ class Publisher:
         if insecure and pair is None:
             print(f"warning: {endpoint} has no keys: whoever reaches it can read it", file=sys.stderr, flush=True)
         self.readers = 0
+        self._offered: dict[str, int] = {}  # subscriptions to each topic that is made on demand
+        self._using = threading.Lock()
         self._context = zmq.Context()
         self._admission = None if keys is None else Admission(self._context, keys)
         self._socket = self._context.socket(zmq.XPUB)
@@ -73,8 +79,17 @@ class Publisher:
 
     def send(self, topic: str, payload: bytes) -> None:
         """Put one message in every reader's queue, at once; a reader whose queue is full loses it."""
-        self._take_subscriptions()  # unread, they would pile up
-        self._socket.send_multipart((topic.encode(), payload), zmq.NOBLOCK)
+        with self._using:
+            self._take_subscriptions()  # unread, they would pile up
+            self._socket.send_multipart((topic.encode(), payload), zmq.NOBLOCK)
+
+    def offer(self, topics: Iterable[str]) -> None:
+        """Say which topics are made on demand, before anything is sent or waited for."""
+        self._offered |= dict.fromkeys(topics, 0)
+
+    def is_wanted(self, topic: str) -> bool:
+        """Whether somebody has subscribed to an offered topic, as far as the last message sent has seen."""
+        return self._offered[topic] > 0
 
     def wait_for_readers(self, count: int, stop: threading.Event, timeout_s: float | None = None) -> bool:
         """Block until `count` subscriptions to detections are there (what is sent then reaches them).
@@ -85,12 +100,13 @@ class Publisher:
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            self._take_subscriptions()
+            with self._using:
+                self._take_subscriptions()
             if self.readers >= count:
                 return True
-            if stop.is_set() or (deadline_s is not None and time.monotonic() >= deadline_s):
+            left_s = WAKE_UP_S if deadline_s is None else min(WAKE_UP_S, deadline_s - time.monotonic())
+            if left_s <= 0 or stop.wait(left_s):
                 return False
-            self._socket.poll(WAKE_UP_MS)
 
     def close(self) -> None:
         """Stop publishing, once what was handed over has left, or after `LINGER_MS`. Harmless twice."""
@@ -113,10 +129,14 @@ class Publisher:
             if not self._socket.poll(0):
                 return
             what = self._socket.recv()
-            topic = what[1:]
-            # A subscription is a prefix: one of "" or "det" takes all detections too.
+            topic, change = what[1:], {_SUBSCRIBED: 1, _UNSUBSCRIBED: -1}.get(what[:1], 0)
+            # A subscription is a prefix: one of "" or "det" takes all detections too. Never below none: ZeroMQ hands
+            # on the end of a subscription that a peer never made.
             if topic.startswith(_DETECTIONS) or _DETECTIONS.startswith(topic):
-                self.readers += {_SUBSCRIBED: 1, _UNSUBSCRIBED: -1}.get(what[:1], 0)
+                self.readers = max(0, self.readers + change)
+            for offered, subscriptions in self._offered.items():
+                if offered.encode().startswith(topic):
+                    self._offered[offered] = max(0, subscriptions + change)
 
 
 class NullPublisher:
@@ -127,6 +147,13 @@ class NullPublisher:
 
     def send(self, topic: str, payload: bytes) -> None:
         """Take the message and let it go."""
+
+    def offer(self, topics: Iterable[str]) -> None:
+        """Nobody can ask for them."""
+
+    def is_wanted(self, topic: str) -> bool:  # noqa: ARG002
+        """Nobody can have subscribed."""
+        return False
 
     def wait_for_readers(self, count: int, stop: threading.Event, timeout_s: float | None = None) -> bool:  # noqa: ARG002
         """Nobody can come: whether nobody is enough."""
