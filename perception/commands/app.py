@@ -13,6 +13,7 @@ from perception.commands.keys import app as keys_app
 from perception.commands.replay import replay
 from perception.commands.run import run
 from perception.commands.subscribe import subscribe
+from perception.commands.view import view
 from sensors.errors import EXIT_BROKE, EdgePerceptionError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command(no_args_is_help=True)(replay)
 app.command(no_args_is_help=True)(run)
 app.command(no_args_is_help=True)(subscribe)
+app.command(no_args_is_help=True)(view)
 app.add_typer(engine_app, name="engine")
 app.add_typer(keys_app, name="keys")
 
