@@ -13,9 +13,10 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
+from made_stream import MadeStream
 
 from engines.results import ClassMap, Detections, SegmentationMap
-from perception.message import NetworkInfo, Status
+from perception.message import NetworkInfo, SensorHealth, SensorState, Status
 from perception.message.encoding import BodyEncoder, encode_tail
 from perception.stream import Outbox, Publisher
 
@@ -40,7 +41,7 @@ def start(publisher: Publisher) -> Iterator[Start]:
     """Starts the command on the publisher and returns it once it reads."""
     with ExitStack() as opened:
 
-        def started(*options: str) -> subprocess.Popen[str]:
+        def started(*options: str, awaited: int | None = 1) -> subprocess.Popen[str]:
             process = opened.enter_context(
                 subprocess.Popen(
                     [*COMMAND, publisher.endpoint, *options],
@@ -50,7 +51,8 @@ def start(publisher: Publisher) -> Iterator[Start]:
                 )
             )
             opened.callback(process.kill)
-            assert publisher.wait_for_readers(1, NEVER, WAIT_S)
+            if awaited:
+                assert publisher.wait_for_readers(awaited, NEVER, WAIT_S)
             return process
 
         yield started
@@ -124,6 +126,90 @@ def test_json_is_one_object_a_line(start: Start, publisher: Publisher) -> None:
     assert messages[0]["detections"][0]["score"] == 0.87
     assert "received 2" in errors
     assert process.returncode == 0
+
+
+FRONT = SensorHealth(
+    sensor="front",
+    state=SensorState.RUNNING,
+    captured=300,
+    published=280,
+    dropped={"superseded": 12, "skipped": 5},
+    failed={"decode_failed": 2},
+    in_flight=1,
+    captured_hz=25.0,
+    published_hz=24.04,
+    latency_p50_ms=12.34,
+    latency_p99_ms=31.0,
+)
+BROKEN = SensorHealth(sensor="rear", state=SensorState.BROKEN, state_reason="rear.mp4: ends early; copy it again")
+
+
+@pytest.fixture
+def stream(publisher: Publisher) -> MadeStream:
+    publisher.offer(["health/", "preview/front/"])  # so that a test sees its subscription come
+    return MadeStream(publisher, size=(64, 36))
+
+
+def await_reader_of(publisher: Publisher, topic: str) -> None:
+    deadline_s = time.monotonic() + WAIT_S
+    while not publisher.is_wanted(topic) and time.monotonic() < deadline_s:
+        publisher.wait_for_readers(10**9, NEVER, 0.01)
+
+
+def test_health_is_a_line_a_sensor_to_its_last_word(start: Start, publisher: Publisher, stream: MadeStream) -> None:
+    process = start("--topic", "health/", awaited=None)
+    await_reader_of(publisher, "health/")
+    stream.frame(0)
+    stream.health(FRONT, BROKEN, uptime_ns=12_000_000_000)
+    stream.health(SensorHealth(sensor="front", state=SensorState.ENDED), uptime_ns=13_100_000_000, last=True)
+    output, errors = process.communicate(timeout=WAIT_S)
+    assert output.splitlines() == [
+        "health  12.0 s  front  RUNNING  25.0/s captured, 24.0/s published  latency p50 12.3 ms, p99 31.0 ms  "
+        "280 of 300 published, 1 in flight  dropped: skipped 5, superseded 12  failed: decode_failed 2",
+        "health  12.0 s  rear  BROKEN: rear.mp4: ends early; copy it again  0.0/s captured, 0.0/s published  "
+        "0 of 0 published, 0 in flight",
+        "health  13.1 s  front  ENDED  0.0/s captured, 0.0/s published  0 of 0 published, 0 in flight",
+        "health  13.1 s  the run has ended",
+    ]
+    assert errors == "received 2, lost 0, restarts 0, malformed 0\n"
+    assert process.returncode == 0
+
+
+def test_the_last_word_of_a_run_that_broke_says_why(start: Start, publisher: Publisher, stream: MadeStream) -> None:
+    process = start("--topic", "health/", awaited=None)
+    await_reader_of(publisher, "health/")
+    stream.health(last=True, failure="tiny: lost its device; start again")
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert output.splitlines()[-1] == "health  65.0 s  tiny: lost its device; start again"
+
+
+def test_health_as_json_is_one_object_a_line(start: Start, publisher: Publisher, stream: MadeStream) -> None:
+    process = start("--topic", "health/", "--json", awaited=None)
+    await_reader_of(publisher, "health/")
+    stream.health(FRONT, last=True)
+    output, _ = process.communicate(timeout=WAIT_S)
+    told = json.loads(output)
+    assert (told["topic"], told["last"], told["networks"][0]["engine"]) == ("health/", True, "onnxruntime")
+    assert told["sensors"][0]["dropped"] == {"superseded": 12, "skipped": 5}
+    assert told["sensors"][0]["state"] == "RUNNING"
+
+
+def test_previews_are_told_by_frame_and_size(start: Start, publisher: Publisher, stream: MadeStream) -> None:
+    process = start("--topic", "preview/front/", "--count", "1", awaited=None)
+    await_reader_of(publisher, "preview/front/")
+    stream.preview(12)
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert output.startswith("front  frame 12  0.480 s  preview 64x36, 0.")
+
+
+def test_a_topic_of_no_kind_is_refused() -> None:
+    process = subprocess.run(
+        [*COMMAND, "tcp://127.0.0.1:1", "--topic", "healt"], capture_output=True, text=True, timeout=WAIT_S, check=False
+    )
+    assert process.returncode == 2
+    assert process.stderr.startswith(
+        "error: topic 'healt': does not begin with detections/ or health/ or preview/; use"
+    )
 
 
 def end_at(publisher: Publisher, sequence: int) -> None:
