@@ -85,7 +85,8 @@ class Publisher:
 
     def offer(self, topics: Iterable[str]) -> None:
         """Say which topics are made on demand, before anything is sent or waited for."""
-        self._offered |= dict.fromkeys(topics, 0)
+        for topic in topics:
+            self._offered.setdefault(topic, 0)
 
     def is_wanted(self, topic: str) -> bool:
         """Whether somebody has subscribed to an offered topic, as far as the last message sent has seen."""

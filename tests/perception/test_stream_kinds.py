@@ -163,6 +163,8 @@ def test_a_preview_is_wanted_while_somebody_has_subscribed_to_it(
             assert publisher.wait_for_readers(1, NEVER, WAIT_S)
             assert until(publisher, bool(front))
             assert publisher.is_wanted("preview/front2/") == bool(front2)
+        publisher.offer([PREVIEW])  # again: who has come is not forgotten
+        assert publisher.is_wanted(PREVIEW) == bool(front)
         assert until(publisher, False)
         assert not publisher.is_wanted("preview/front2/")
 
