@@ -97,8 +97,6 @@ class Scene:
         if waiting is None:
             return  # its first results have yet to come, or it is one sensor too many
         frame = waiting.pop(preview.frame_sequence, None)
-        for older in [sequence for sequence in waiting if sequence < preview.frame_sequence]:
-            del waiting[older]  # pictures come in order: theirs were never made
         shown: dict[str, Any] = {
             "session": preview.session,
             "sensor": preview.sensor,

@@ -25,7 +25,7 @@ from perception.pipeline import Pipeline
 from perception.replay import Replay, ReplayRequest
 from perception.stream import NullPublisher, Outbox, Publisher, StreamSubscriber
 from sensors.clock import ReplayClock
-from sensors.frame import Frame, Item
+from sensors.frame import Fault, Frame, Item
 from sensors.source import SensorInfo, Source, SourceInfo
 
 TOPICS = ("health/", "detections/")  # in this order: who has the second has the first
@@ -254,6 +254,28 @@ def test_silent_cameras_are_told_of_although_no_frame_comes(bundle: Path) -> Non
     assert stalled.sensors[0].captured_hz == stalled.sensors[0].published_hz == stalled.sensors[0].latency_p50_ms == 0
     assert stalled.sensors[0].last_stamp_ns == 9
     assert heard.frames[-1].frame_sequence == 2
+
+
+class FaultySource(SilentSource):
+    """A live camera of which nothing can be read, ten times a second."""
+
+    def __iter__(self) -> Iterator[Item]:
+        for number in range(10**6):
+            if self._closed.wait(0.1):
+                return
+            yield Fault("front", number, number, time.monotonic_ns(), "damaged")
+
+
+def test_a_camera_of_which_nothing_can_be_read_is_not_silent(bundle: Path) -> None:
+    def stop(message: Message) -> None:
+        if isinstance(message, HealthMessage) and message.uptime_ns > 2.5e9:
+            silent.pipeline.stop()
+
+    silent = Silent(bundle, [FaultySource(0)])
+    told = Heard(silent.publisher.endpoint, silent.run, stop).of("front")
+    assert {each.state for each in told[:-1]} == {SensorState.RUNNING}
+    assert told[-1].published == 0
+    assert told[-1].failed["decode_failed"] == told[-1].captured > 0
 
 
 def test_a_sensor_that_never_gave_anything_is_told_of_too(bundle: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 from engines.results import Thresholds
 from perception import preview
+from perception.config import Vehicle
 from perception.ledger import Entry
+from perception.live import LiveRun
 from perception.message import FrameMessage, HealthMessage, Message, PreviewMessage, Status
 from perception.message.preview_message import decode_preview
 from perception.pipeline import Result
@@ -85,6 +88,41 @@ def test_previews_are_pictures_of_the_frames_that_they_name(bundle: Path, drive:
         assert image[:, bar].mean() > 180
         assert abs(float(image.mean()) - float(wanted.mean())) < 12
     assert isinstance(received[-1], HealthMessage)  # no preview comes after the last word
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_the_last_word_waits_for_the_last_preview(
+    bundle: Path, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: bool
+) -> None:
+    send = Previews._send
+
+    def send_late(previews: Previews, *picture: Any) -> None:
+        time.sleep(0.4)
+        send(previews, *picture)
+
+    monkeypatch.setattr(Previews, "_send", send_late)
+    path = tmp_path / "vehicle.toml"
+    path.write_text(
+        f"""
+        camera = [{{ name = "front", uri = "{drive}" }}]
+        network = [{{ bundle = "{bundle}" }}]
+        publish = {{ endpoint = "tcp://127.0.0.1:0" }}
+        """
+    )
+    request = ReplayRequest(
+        sources=[str(drive)], models=[str(bundle)], publish="tcp://127.0.0.1:0", wait_readers=1, rate=4.0
+    )
+    with LiveRun(Vehicle(path)) if live else Replay(request) as run:
+        assert run.endpoint
+        with StreamSubscriber[Message](run.endpoint, PREVIEWS_FIRST, timeout_s=WAIT_S) as reader:
+            running = threading.Thread(target=run.run)
+            running.start()
+            received = list(reader)
+            running.join()
+        assert isinstance(received[-1], HealthMessage)
+        sequences = [message.sequence for message in received if isinstance(message, PreviewMessage)]
+        assert sequences
+        assert sequences[-1] == run._previews._sent["front"] - 1
 
 
 def test_a_run_that_is_looked_at_finds_the_same(bundle: Path, drive: Path) -> None:

@@ -182,6 +182,44 @@ def test_picture_and_boxes_are_always_of_one_frame(show: Callable[..., Shown], p
     shown.drawn(39)
 
 
+def test_a_picture_that_is_decoded_late_does_not_take_the_place_of_a_newer_one(
+    show: Callable[..., Shown], publisher: Publisher
+) -> None:
+    shown, stream = show(), MadeStream(publisher)
+    shown.page.evaluate(
+        """() => {
+            const decode = createImageBitmap;
+            window.late = new Promise((done) => {
+                let isFirst = true;
+                window.createImageBitmap = async (blob) => {
+                    if (!isFirst) return decode(blob);
+                    isFirst = false;
+                    await new Promise((resolve) => { window.goOn = resolve; });
+                    setTimeout(done, 100);
+                    return decode(blob);
+                };
+            });
+        }"""
+    )
+    for number in range(2):
+        stream.frame(number)
+        stream.preview(number)
+        if number == 0:
+            shown.page.wait_for_function("() => window.goOn")
+    shown.drawn(1)
+    shown.page.evaluate("() => { window.goOn(); return window.late; }")
+    assert shown.page.get_attribute("canvas", "data-frame") == "1"
+
+
+def test_a_box_that_is_no_number_spoils_no_other(show: Callable[..., Shown], publisher: Publisher) -> None:
+    shown, stream = show(), MadeStream(publisher)
+    stream.frame(0, boxes((float("nan"), 0, 9, 9), (50, 40, 150, 90), (0, 0, float("inf"), 9), track_ids=[1, 7, 2]))
+    stream.preview(0)
+    shown.drawn(0)
+    assert max(shown.pixel(0.25, 0.6)) - min(shown.pixel(0.25, 0.6)) > 100
+    assert is_grey(shown.pixel(0.5, 0.6))
+
+
 def test_masks_are_painted_and_named(show: Callable[..., Shown], publisher: Publisher) -> None:
     shown, stream = show(), MadeStream(publisher, ("no road", "road", "background", "kerb", "lane"))
     left_half = ClassMap("road", np.repeat(np.uint8([[1, 0]]), 20, axis=1).repeat(20, axis=0), 0, 2)
@@ -368,6 +406,12 @@ def test_the_page_fits_any_width(show: Callable[..., Shown], publisher: Publishe
     stream.preview(0)
     shown.drawn(0)
     assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+    cut_off = shown.page.evaluate(
+        """() => [...document.querySelectorAll("article *, header *")]
+            .filter((part) => part.scrollWidth > part.clientWidth + 1 && part.clientWidth > 0)
+            .map((part) => part.className || part.tagName)"""
+    )
+    assert cut_off == []
     canvas = shown.page.evaluate("(({width, height}) => [width, height])(document.querySelector('canvas'))")
     assert canvas[0] == pytest.approx(2 * canvas[1], abs=2)  # of the picture's shape
 

@@ -148,7 +148,9 @@ def test_a_silent_stream_gives_signs_of_life(server: ViewServer, monkeypatch: py
         read_until(page, b": still here\n\n")
 
 
-def test_so_many_pages_are_served_and_a_closed_one_makes_room(server: ViewServer, board: Board) -> None:
+def test_so_many_pages_are_served_and_a_closed_one_makes_room(
+    server: ViewServer, board: Board, capfd: pytest.CaptureFixture[str]
+) -> None:
     pages = [events_from(server) for _ in range(MOST_PAGES)]
     try:
         for page in pages:
@@ -168,6 +170,7 @@ def test_so_many_pages_are_served_and_a_closed_one_makes_room(server: ViewServer
     finally:
         for page in pages:
             page.close()
+    assert capfd.readouterr() == ("", "")  # that one hangs up is no news
 
 
 def test_a_page_that_never_reads_holds_up_neither_others_nor_the_board(server: ViewServer, board: Board) -> None:
