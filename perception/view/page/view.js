@@ -125,11 +125,11 @@ function showSensor(tile) {
   const told = tile.health;
   const dropped = sum(told.dropped);
   const failed = sum(told.failed);
-  const latency = told.latency_p50_ms ? `${milliseconds(told.latency_p50_ms)} / ${milliseconds(told.latency_p99_ms)} ms` : "–";
+  const latency = told.latency_p50_ms ? `${milliseconds(told.latency_p50_ms)}/${milliseconds(told.latency_p99_ms)} ms` : "–";
   showList(tile.figures, [
     ["captured/s", rate(told.captured_hz)],
     ["published/s", rate(told.published_hz)],
-    ["latency p50 / p99", latency],
+    ["latency p50/p99", latency],
     ["dropped", whole(dropped), dropped ? "warn" : ""],
     ["failed", whole(failed), failed ? "bad" : ""],
     ["lost here", whole(told.lost), told.lost ? "bad" : ""],

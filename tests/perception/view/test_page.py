@@ -256,7 +256,7 @@ def test_figures_are_those_of_the_health_message(show: Callable[..., Shown], pub
     assert shown.figures() == {
         "captured/s": "30.0",
         "published/s": "24.0",
-        "latency p50 / p99": "8.3 / 31 ms",
+        "latency p50/p99": "8.3/31 ms",
         "dropped": "340",
         "failed": "3",
         "lost here": "0",

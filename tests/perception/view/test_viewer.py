@@ -20,7 +20,7 @@ def link_state(viewer: Viewer) -> str:
 
 
 def test_it_is_live_as_long_as_something_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scene, "SILENT_AFTER_S", 1.5)
+    monkeypatch.setattr(scene, "SILENT_AFTER_S", 2.0)
     with Publisher("tcp://127.0.0.1:0") as publisher, Viewer(publisher.endpoint) as viewer:
         running = threading.Thread(target=viewer.run)
         running.start()
