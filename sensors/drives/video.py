@@ -14,39 +14,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import av
 
 from sensors.drives.container import VideoContainer, open_video
-from sensors.drives.packets import Packet, WaitingPackets
+from sensors.drives.decoding import (
+    CODECS_THAT_HIDE,
+    Outcome,
+    decoded,
+    item_of,
+    loss,
+    new_packet,
+    settled,
+    still_held,
+)
+from sensors.drives.packets import WaitingPackets
 from sensors.drives.upright import UprightBgr
 from sensors.errors import RequestError, SourceError
-from sensors.frame import Fault, Frame, Item
+from sensors.frame import Fault, Item
 from sensors.source import SensorInfo, SourceInfo, Span
-
-# Codecs with packets that show nothing by design: no picture is no loss there.
-_CODECS_THAT_HIDE = {"vp8", "mpeg4"}
-
-# A decoder told to finish gives the pictures it still holds; where it answers with errors instead, this
-# many are survived. With 16 reference pictures at most, no sound decoder has more to say.
-_MOST_ERRORS_AT_THE_END = 32
 
 # Packets looked at on opening for a first picture, which tells size and rotation.
 _MOST_PACKETS_BEFORE_A_PICTURE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What became of one packet: a picture, or the reason why there is none."""
-
-    ticks: int
-    arrival_ns: int
-    picture: Any = None
-    reason: str = ""
 
 
 class VideoFile:
@@ -121,27 +112,15 @@ class VideoFile:
                     reason = outcome.reason or "its time is before that of the picture before it"
                     yield Fault(self._name, sequence, stamp_ns, outcome.arrival_ns, reason)
                 else:
-                    yield self._item(sequence, stamp_ns, outcome, upright)
+                    yield item_of(outcome, upright, self._name, sequence, stamp_ns)
                 sequence += 1
                 if self._closed.is_set():
                     return
 
-    def _item(self, sequence: int, stamp_ns: int, outcome: _Outcome, upright: UprightBgr) -> Item:
-        reason = outcome.reason
-        if outcome.picture is not None:
-            try:
-                image = upright.image(outcome.picture)
-            except (av.FFmpegError, ValueError, MemoryError) as error:
-                reason = f"the picture cannot be converted to BGR: {error}"
-            else:
-                decoded_ns = time.monotonic_ns()
-                return Frame(self._name, sequence, stamp_ns, outcome.arrival_ns, decoded_ns, image)
-        return Fault(self._name, sequence, stamp_ns, outcome.arrival_ns, reason)
-
-    def _outcomes(self, video: VideoContainer) -> Iterator[_Outcome]:
+    def _outcomes(self, video: VideoContainer) -> Iterator[Outcome]:
         """Give what became of each packet, in presentation order; raise SourceError if some are missing."""
         decoder = video.stream.codec_context
-        waiting = WaitingPackets(may_hide=decoder.name in _CODECS_THAT_HIDE)
+        waiting = WaitingPackets(may_hide=decoder.name in CODECS_THAT_HIDE)
         number = whole = 0
         packets = video.packets_from(self._start_ns)
         broken: Exception | None = None
@@ -157,19 +136,19 @@ class VideoFile:
                 continue  # FFmpeg's sign that the file has ended
             if number == 0:
                 number = whole = video.packet_number(coded)
-            packet = _packet(number, coded, video.is_timed)
+            packet = new_packet(number, coded, video.is_timed)
             number += 1
             whole += not packet.is_cut_short
             if not coded.is_discard:
                 waiting.add(packet)
-            for picture in _decoded(decoder, coded, packet):
-                yield from _settled(waiting, picture, packet.arrival_ns, video.is_timed)
+            for picture in decoded(decoder, coded, packet):
+                yield from settled(waiting, picture, packet.arrival_ns, video.is_timed)
         else:
             return
-        for picture in _still_held(decoder):
-            yield from _settled(waiting, picture, time.monotonic_ns(), video.is_timed)
+        for picture in still_held(decoder):
+            yield from settled(waiting, picture, time.monotonic_ns(), video.is_timed)
         for lost in waiting.take_lost():
-            yield _loss(lost)
+            yield loss(lost)
         self._check_whole(whole, video.declared_packets, broken)
 
     def _check_whole(self, whole: int, declared: int | None, broken: Exception | None) -> None:
@@ -181,78 +160,17 @@ class VideoFile:
             raise SourceError(str(self._path), what, remedy)
 
 
-def _packet(number: int, coded: Any, is_timed: bool) -> Packet:
-    ticks = coded.pts if coded.pts is not None else coded.dts
-    packet = Packet(number, ticks if is_timed and ticks is not None else number, time.monotonic_ns())
-    if coded.is_corrupt:
-        packet.is_cut_short = True
-        packet.reason = f"packet {number} is cut short or damaged in the container ({coded.size} bytes are left)"
-    elif coded.size == 0:
-        packet.reason = f"packet {number} is empty"
-    return packet
-
-
-def _decoded(decoder: Any, coded: Any, packet: Packet) -> list[Any]:
-    """Decode one packet, for whatever pictures the decoder now gives; an error is noted on the packet."""
-    if coded.size == 0:
-        return []  # an empty packet would tell the decoder that the stream has ended
-    try:
-        pictures: list[Any] = decoder.decode(coded)
-    except (av.FFmpegError, ValueError, MemoryError) as error:
-        if packet.reason is None:
-            told = getattr(error, "strerror", None) or str(error)
-            packet.reason = f"packet {packet.number} ({coded.size} bytes): {told[:1].lower()}{told[1:]}"
-        return []
-    return pictures
-
-
-def _still_held(decoder: Any) -> Iterator[Any]:
-    for _ in range(_MOST_ERRORS_AT_THE_END):
-        try:
-            yield from decoder.decode(None)
-        except av.error.EOFError:
-            return
-        except (av.FFmpegError, ValueError, MemoryError):
-            continue  # its packet stays waiting, and becomes a Fault
-        return
-
-
-def _settled(waiting: WaitingPackets, picture: Any, now_ns: int, is_timed: bool) -> Iterator[_Outcome]:
-    """Give the losses that this picture's coming reveals, then the picture."""
-    if is_timed:
-        ticks = picture.pts if picture.pts is not None else picture.dts
-    else:
-        oldest = waiting.first_sound()
-        ticks = oldest.ticks if oldest else None
-    if ticks is None:
-        return  # more pictures than packets: nothing was captured for it
-    packet = waiting.take(ticks)
-    for lost in waiting.take_lost(before_ticks=ticks):
-        yield _loss(lost)
-    if packet is None:
-        return  # its packet was given up as lost already, so it has its Fault
-    if packet.is_cut_short:
-        yield _loss(packet)
-    else:
-        yield _Outcome(ticks, packet.arrival_ns or now_ns, picture)
-
-
-def _loss(packet: Packet) -> _Outcome:
-    reason = packet.reason or f"the decoder gave no picture for packet {packet.number}"
-    return _Outcome(packet.ticks, packet.arrival_ns, reason=reason)
-
-
 def _size_seen(video: VideoContainer) -> tuple[int | None, int | None]:
     """Give the size of the first picture once upright; None where none of the first packets gives one."""
     decoder = video.stream.codec_context
     upright = UprightBgr(video.stream.sample_aspect_ratio)
     try:
         for number, coded in enumerate(video.packets_from(video.first_stamp_ns)):
-            for picture in _decoded(decoder, coded, _packet(number, coded, video.is_timed)):
+            for picture in decoded(decoder, coded, new_packet(number, coded, video.is_timed)):
                 return upright.size(picture)
             if number >= _MOST_PACKETS_BEFORE_A_PICTURE:
                 break
-        for picture in _still_held(decoder):
+        for picture in still_held(decoder):
             return upright.size(picture)
     except av.FFmpegError:
         pass  # reading says it again, with what could be read before it
