@@ -20,7 +20,7 @@ from engines.errors import BundleError
 from engines.letterbox import Preprocessor
 from engines.results import Detections, Found, SegmentationMap, Thresholds
 from engines.runtime.onnxruntime import open_session
-from sensors.frame import Frame
+from sensors.frame import Fault, Frame
 from sensors.source import Source
 
 FRAMES = 8  # looked at; spread evenly over the first `_SPREAD_OVER` frames
@@ -68,7 +68,11 @@ def probe(bundle: Bundle, source: Source) -> list[Finding]:
 
 
 def _frames(source: Source) -> Iterator[Frame]:
-    return (item for item in source if isinstance(item, Frame))
+    for item in source:
+        if isinstance(item, Frame):
+            yield item
+        elif isinstance(item, Fault) and source.info.live:  # it would try again for ever
+            raise BundleError(source.info.uri, item.reason, "probe with a recording, or mend the camera")
 
 
 def _variants(settings: BundleSettings) -> Iterator[tuple[str, BundleSettings]]:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from engines.bundle import Bundle, load_bundle
 from engines.results import Thresholds
@@ -17,6 +17,7 @@ from perception.camera import Camera, Polygon
 from perception.errors import UsageError
 from sensors.errors import RequestError
 from sensors.naming import check_name, split_scheme
+from sensors.opening import check_uri
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 DEFAULT = "default"  # the threshold of all classes that have none of their own
@@ -39,11 +40,31 @@ class CameraSettings(Strict):
         except RequestError as error:
             raise ValueError(f"{error.what}; {error.remedy}") from None
 
+    @field_validator("uri")
+    @classmethod
+    def _well_written(cls, uri: str) -> str:
+        return _checked(uri, loop=1)
+
+    @field_validator("loop")
+    @classmethod
+    def _only_recordings(cls, loop: bool, so_far: ValidationInfo) -> bool:
+        if loop and "uri" in so_far.data:
+            _checked(so_far.data["uri"], loop=0)
+        return loop
+
     @property
     def camera(self) -> Camera:
         """As the pipeline takes it."""
         regions: tuple[Polygon, ...] = self.ignore
         return Camera(self.every, regions)
+
+
+def _checked(uri: str, loop: int) -> str:
+    try:
+        check_uri(uri, loop=loop)
+    except RequestError as error:
+        raise ValueError(f"{error.what}; {error.remedy}") from None
+    return uri
 
 
 class NetworkSettings(Strict):

@@ -109,8 +109,9 @@ class LiveRun:
 
     @property
     def broken(self) -> dict[str, str]:
-        """Sources that ended in an error while the others go on: URI and what happened."""
-        return {uri: str(failure) for uri, failure in self._pipeline.source_failures.items()}
+        """Cameras that ended in an error while the others go on: name and what happened."""
+        cameras = self._vehicle.settings.camera
+        return {cameras[index].name: str(failure) for index, failure in self._pipeline.source_failures.items()}
 
     def run(self, watch: Callable[[], None] | None = None) -> None:
         """Run to the end or until `stop`. Raises `EverySourceBrokeError` where no source is left."""

@@ -72,7 +72,7 @@ class Pipeline:
         self.ledger = Ledger()
         self.wall_s = 0.0
         self.last_failure = ""  # of a frame, in words
-        self.source_failures: dict[str, Exception] = {}  # by URI: live sources that broke while others go on
+        self.source_failures: dict[int, Exception] = {}  # by place in `sources`: live ones that broke; others go on
         self.ended_sensors: dict[str, str] = {}  # whose source gives no more: what broke it, or nothing
         self._sources = sources
         self._networks = networks
@@ -162,7 +162,7 @@ class Pipeline:
         except BaseException as failure:
             broke = failure
             if self._live and isinstance(failure, EdgePerceptionError):
-                self.source_failures[source.info.uri] = failure
+                self.source_failures[index] = failure
             else:
                 self._fail(failure)
         finally:

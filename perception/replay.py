@@ -76,6 +76,7 @@ class Replay:
                 opened.enter_context(source)
                 for source in open_sources(request.sources, span=request.span, loop=request.loop)
             ]
+            _check_recorded(sources)
             self.sensors: tuple[SensorInfo, ...] = tuple(sensor for s in sources for sensor in s.info.sensors)
             cameras = [sensor.name for sensor in self.sensors if sensor.kind == "camera"]
             self._videos_by_camera = _video_files(request.render, cameras) if request.render else {}
@@ -210,6 +211,13 @@ def _video_files(path: Path, cameras: Sequence[str]) -> dict[str, Path]:
     if len(cameras) == 1:
         return {cameras[0]: path}
     return {camera: path.with_stem(f"{path.stem}-{camera}") for camera in cameras}
+
+
+def _check_recorded(sources: Sequence[Source]) -> None:
+    for source in sources:
+        if source.info.live:
+            what = "is live: a replay reads every frame of a recording, and would fall behind"
+            raise UsageError(source.info.uri, what, "put it into a vehicle's TOML for `perception run`, or record it")
 
 
 def _check_outputs(files: Sequence[Path], sources: Sequence[Source]) -> None:

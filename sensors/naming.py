@@ -11,6 +11,7 @@ from sensors.errors import RequestError
 # Names are part of ZeroMQ topics and of file names, so no slash, no space, nothing that needs quoting.
 _SAFE = re.compile(r"[A-Za-z0-9._-]+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_SECRET_PATH = re.compile("user|pass|pwd|auth|token", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
 
 
@@ -60,7 +61,8 @@ def shown(uri: str) -> str:
     scheme, rest = split_scheme(uri)
     if not rest.startswith("//"):
         return uri
-    address, question, _ = rest[2:].partition("?")
-    # The last @, since passwords may hold one: cameras' default passwords do, unescaped.
-    _, at, host_and_path = address.rpartition("@")
-    return f"{scheme}://{host_and_path if at else address}{question and '?...'}"
+    # The last @ of all, since passwords may hold one, and a / or ? too: cameras' default passwords do, unescaped.
+    address, question, _ = rest[2:].rpartition("@")[2].partition("?")
+    host, slash, path = address.partition("/")
+    # Some cameras want user=NAME_password=SECRET in the path.
+    return f"{scheme}://{host}{slash}{'...' if _SECRET_PATH.search(path) else path}{question and '?...'}"

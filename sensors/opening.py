@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from sensors.drives.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
@@ -27,15 +28,22 @@ _IMAGES = "sensors.drives.images:ImageFolder"
 READERS_BY_SUFFIX = dict.fromkeys(IMAGE_SUFFIXES, _IMAGES) | dict.fromkeys(VIDEO_SUFFIXES, _VIDEO)
 _KITTI = "sensors.drives.kitti:KittiDrive"
 
-_LATER_SCHEMES = {"rtsp", "rtsps", "v4l2", "csi", "http", "https", "udp", "rtp"}
+# Live cameras by scheme: what checks a URI without opening anything, and what opens it.
+_ADDRESSES = "sensors.cameras.addresses"
+CAMERAS = {
+    "rtsp": (f"{_ADDRESSES}:rtsp_address", "sensors.cameras.rtsp:open_rtsp"),
+    "rtsps": (f"{_ADDRESSES}:rtsp_address", "sensors.cameras.rtsp:open_rtsp"),
+    "v4l2": (f"{_ADDRESSES}:v4l2_address", "sensors.cameras.v4l2:open_v4l2"),
+}
+_LATER_SCHEMES = {"csi", "http", "https", "udp", "rtp"}
 
 
 def open_source(uri: str, *, span: Span | None = None, loop: int = 1, name: str | None = None) -> Source:
     """Open one source, written `URI` or `NAME=URI`; with a `name`, only the URI.
 
-    A URI is a path to a video, an image, a folder of images or a KITTI raw drive, `file://...`, or
-    `demo:bikes`. `loop` plays it that often, 0 for ever. Raises SourceNotFoundError, RequestError (both exit
-    code 2) or SourceError.
+    A URI is a path to a video, an image, a folder of images or a KITTI raw drive, `file://...`, `demo:bikes`, or a
+    live camera's `rtsp://...` or `v4l2:///dev/...`. `loop` plays a recording that often, 0 for ever. Raises
+    SourceNotFoundError, RequestError (both exit code 2) or SourceError.
     """
     if name is None:
         written_name, uri = split_name(uri)
@@ -44,6 +52,7 @@ def open_source(uri: str, *, span: Span | None = None, loop: int = 1, name: str 
         sensor = check_name(name)
     if not uri:
         raise RequestError("a source", "has an empty path", "give a path to a video, an image or a folder of images")
+    check_uri(uri, span=span, loop=loop)
     open_once = partial(_open_once, uri, sensor, span or Span())
     if loop == 1:
         return open_once()
@@ -74,9 +83,33 @@ def open_sources(uris: Sequence[str], *, span: Span | None = None, loop: int = 1
     return opened
 
 
+def check_uri(uri: str, *, span: Span | None = None, loop: int = 1) -> None:
+    """Raise RequestError where a URI can be no source, whatever there is in the world; opens nothing."""
+    scheme, rest = split_scheme(uri)
+    if scheme in CAMERAS:
+        _imported(CAMERAS[scheme][0])(uri)
+        if loop != 1:
+            raise RequestError(shown(uri), "is live, and cannot be looped", "loop a recording of it")
+        if span not in (None, Span()):
+            raise RequestError(
+                shown(uri), "is live, and has no span", "give a recording, or neither start nor duration"
+            )
+    elif scheme in _LATER_SCHEMES:
+        remedy = "record it, and give the recording"
+        raise RequestError(shown(uri), f"cameras by {scheme}:// come in a later version", remedy)
+    elif scheme not in ("file", "demo") and rest.startswith("//") and scheme:
+        what = f"{scheme}:// is not known"
+        raise RequestError(shown(uri), what, "give a path to a video, an image or a folder of images")
+
+
 def default_name(uri: str) -> str:
-    """The sensor's name where none is written: the file's stem, the folder's name, the demo clip's."""
-    path = Path(split_scheme(uri)[1])
+    """The sensor's name where none is written: the stem of a file, or the name of a folder, a clip, a camera's host."""
+    scheme, rest = split_scheme(uri)
+    if scheme in CAMERAS:
+        where = split_scheme(shown(uri))[1].removeprefix("//").partition("?")[0]
+        # Of a network camera the host without its port; of a device its file's name.
+        return safe_name(where.rpartition("/")[2] if scheme == "v4l2" else re.sub(r":\d+$", "", where.split("/")[0]))
+    path = Path(rest)
     is_folder = os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises on text too long for a path
     return safe_name(path.resolve().name if is_folder else path.stem)
 
@@ -87,14 +120,11 @@ def _open_once(uri: str, name: str, span: Span) -> Source:
         from sensors.drives.demo import open_demo
 
         return open_demo(rest, name, span)
-    if scheme in _LATER_SCHEMES:
-        remedy = "record it, and give the recording"
-        raise RequestError(shown(uri), f"cameras by {scheme}:// come in a later version", remedy)
+    if scheme in CAMERAS:
+        camera: Source = _imported(CAMERAS[scheme][1])(uri, name)
+        return camera
     if scheme == "file":
         return _open_path(Path(unquote(rest.removeprefix("//"))), name, span)
-    if rest.startswith("//"):
-        what = f"{scheme}:// is not known"
-        raise RequestError(shown(uri), what, "give a path to a video, an image or a folder of images")
     return _open_path(Path(uri), name, span)
 
 
@@ -119,9 +149,13 @@ def _open_path(path: Path, name: str, span: Span) -> Source:
 
 
 def _reader(place: str) -> Opener:
-    module, _, attribute = place.partition(":")
-    reader: Opener = getattr(import_module(module), attribute)
+    reader: Opener = _imported(place)
     return reader
+
+
+def _imported(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _near_spelling(path: Path) -> str:

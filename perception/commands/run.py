@@ -56,9 +56,9 @@ def _watch(live: LiveRun) -> Callable[[], None]:
     told: set[str] = set()
 
     def watch() -> None:
-        for uri, what in live.broken.items():
-            if uri not in told:
-                told.add(uri)
-                print(f"lost: {what}; the other cameras go on", file=sys.stderr, flush=True)
+        for camera, what in live.broken.items():
+            if camera not in told:
+                told.add(camera)
+                print(f"lost: {camera}: {what}; the other cameras go on", file=sys.stderr, flush=True)
 
     return watch
