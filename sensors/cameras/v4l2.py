@@ -29,32 +29,34 @@ def open_v4l2(uri: str, name: str, patience: Patience = Patience()) -> Reconnect
     """Make a source of a V4L2 URI. Raises `RequestError` where the device is missing, barred or no camera at all."""
     address = v4l2_address(uri)
     _check_device(address.device)
-    return ReconnectingCamera(_V4l2Camera(address), name, patience)
+    return ReconnectingCamera(V4l2Camera(address), name, patience)
 
 
 def _check_device(device: Path) -> None:
     try:
         status = device.stat()
     except FileNotFoundError:
-        raise SourceNotFoundError(str(device), "does not exist", _devices(device)) from None
+        raise SourceNotFoundError(str(device), "does not exist", devices_like(device)) from None
     except (OSError, ValueError) as error:
         raise RequestError(str(device), f"cannot be looked at ({error})", "check the path") from None
     if not stat.S_ISCHR(status.st_mode) or os.major(status.st_rdev) != _MAJOR:
-        raise RequestError(str(device), "is no camera", f"give a camera's device; {_devices(device)}")
+        raise RequestError(str(device), "is no camera", f"give a camera's device; {devices_like(device)}")
     if not os.access(device, os.R_OK | os.W_OK):
         raise RequestError(str(device), "may not be opened by this user", _GROUP)
 
 
-def _devices(device: Path) -> str:
-    """What there is in its place, the nearest name first."""
-    there = sorted(path.name for path in Path("/dev").glob("video*"))
+def devices_like(device: Path, folder: Path = Path("/dev")) -> str:
+    """What there is in its place, in words, the nearest name first."""
+    there = sorted(path.name for path in folder.glob("video*"))
     if not there:
-        return "this machine has no /dev/video* at all: is the camera plugged in?"
+        return f"there is no {folder}/video* at all: is the camera plugged in?"
     near = get_close_matches(device.name, there, n=1)
-    return f"did you mean /dev/{near[0]}?" if near else f"in /dev there are {', '.join(there)}"
+    return f"did you mean {folder / near[0]}?" if near else f"in {folder} there are {', '.join(there)}"
 
 
-class _V4l2Camera:
+class V4l2Camera:
+    """One device; stamps are the kernel's own, on the host's monotonic clock."""
+
     def __init__(self, address: V4l2Address) -> None:
         self.uri = f"v4l2://{address.device}"
         self._address = address
@@ -68,7 +70,7 @@ class _V4l2Camera:
         match getattr(error, "errno", None):
             case errno.ENODEV | errno.ENOTTY:
                 what = "gives no pictures: it is unplugged, or the second device that a camera has for its settings"
-                return Lost(what, _devices(device), is_final=True)
+                return Lost(what, devices_like(device), is_final=True)
             case errno.EINVAL:
                 what = "does not give this size, rate or format"
                 return Lost(what, f"look with v4l2-ctl --list-formats-ext -d {device}", is_final=True)

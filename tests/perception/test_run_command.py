@@ -97,7 +97,7 @@ def test_a_source_that_breaks_is_said_and_the_other_goes_on(folder: Path) -> Non
     assert ended.returncode == 1
     assert "lost: " in ended.stderr
     figures = json.loads(ended.stdout)
-    assert list(figures["broken"]) == [str(cut)]
+    assert list(figures["broken"]) == ["rear"]
     assert figures["detections"] == 0
     assert figures["sensors"]["front"]["captured"] == PICTURES
 
