@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tiny_networks
 from fake_engine import FakeEngine, fail_on_white, nan_on_white
+from rtsp_camera import RtspCamera
 
 from engines.bundle import Bundle, BundleSettings
 from engines.decoders import build_decoder
@@ -32,6 +33,7 @@ from perception.tracking import TrackerSettings
 from sensors.clock import ReplayClock
 from sensors.errors import SourceError
 from sensors.frame import Fault, Frame, Item, PointCloud
+from sensors.opening import open_source
 from sensors.source import SensorInfo, Source, SourceInfo
 
 RUN_S = 20.0  # a run that takes longer hangs
@@ -669,8 +671,8 @@ def test_live_a_source_that_breaks_leaves_the_others_running() -> None:
     assert run.raised is None
     assert run.pipeline.ledger.counts()["rear"].captured == 20
     assert run.recorder.of("rear")[-2].frame_sequence == 19
-    assert list(run.pipeline.source_failures) == ["test:front"]
-    assert "was unplugged" in str(run.pipeline.source_failures["test:front"])
+    assert list(run.pipeline.source_failures) == [0]
+    assert "was unplugged" in str(run.pipeline.source_failures[0])
 
 
 def test_live_a_bug_in_a_source_still_ends_the_run() -> None:
@@ -705,3 +707,25 @@ def test_what_lies_in_a_region_to_ignore_is_not_found() -> None:
     run = Run(sources, cameras={"front": Camera(ignore=(everywhere,))}).go()
     assert [len(m.detections) for m in run.recorder.of()[:-1]] == [0, 0, 0]
     assert all(len(m.detections) for m in run.recorder.of("rear")[:-1])
+
+
+def test_a_network_slower_than_the_camera_sees_what_the_camera_shows_now() -> None:
+    """A real camera, 30 a second, and inferences of 0.3 s; counted in frames, so a busy machine changes nothing."""
+    behind: list[int] = []
+    network = fake_network(delay_s=lambda slot: 0.3)
+
+    def see(result: Result) -> None:
+        behind.append(pipeline.ledger.counts()["front"].captured - result.entry.sequence)
+        if len(behind) == 30:
+            pipeline.stop()
+
+    outbox = Outbox([NetworkInfo("tiny", "ab" * 32, "fake")], [network.bundle.labels], Recorder())
+    with RtspCamera() as camera, open_source(camera.uri(), name="front") as source, network.engine:
+        pipeline = Pipeline([source], [network], outbox, ReplayClock(1.0), 2, [see], live=True)
+        pipeline.run()
+    total = pipeline.ledger.total()
+    assert total.balances
+    assert total.in_flight == 0
+    assert total.captured > 2 * total.published
+    assert total.dropped["superseded"] == total.captured - total.published
+    assert max(behind[-10:]) < total.captured / 3, "a reader that falls behind would be most of them back"
