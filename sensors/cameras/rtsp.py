@@ -23,10 +23,10 @@ _LOOK = "check its address and whether it is on"
 
 def open_rtsp(uri: str, name: str, patience: Patience = Patience()) -> ReconnectingCamera:
     """Make a source of an RTSP URI; connects when it is iterated. Raises `RequestError` where it is written wrongly."""
-    return ReconnectingCamera(_RtspCamera(uri, rtsp_address(uri), patience), name, patience)
+    return ReconnectingCamera(RtspCamera(uri, rtsp_address(uri), patience), name, patience)
 
 
-class _RtspCamera:
+class RtspCamera:
     """Stamps are the RTP timestamps, which begin anew at each connection, brought onto the host's monotonic clock."""
 
     def __init__(self, uri: str, address: RtspAddress, patience: Patience) -> None:

@@ -77,6 +77,8 @@ def test_everything_that_is_said_is_taken(folder: Path) -> None:
         ("red = 0.25", "redd = 0.25", "network.0.thresholds.redd: is no class of tiny; did you mean 'red'?"),
         ("red = 0.25", "red = 1.5", "network.0.thresholds.red: input should be less than or equal to 1"),
         ("[1, 0.9], [1, 1]", "[1, 9.0], [1, 1]", "camera.0.ignore.0.1.1: input should be less than or equal to 1"),
+        ('uri = "rtsp', 'loop = true\nuri = "rtsp', "camera.1.loop: is live, and cannot be looped; loop a recording"),
+        ("10.0.0.7/", "10.0.0.7:0/", "camera.1.uri: has no port 0; give a port from 1 to 65535"),
         (", [1, 0.9], [1, 1]", "", "camera.0.ignore.0: tuple should have at least 3 items"),
         ("every = 2", "every =", "is not TOML"),
         (GOOD, "", "camera: is missing"),

@@ -82,6 +82,11 @@ def test_an_item_whose_nearest_is_taken_gets_the_next_one() -> None:
     assert pair([0, 10], [6, 12], 10).tolist() == [[0, 0], [1, 1]]
 
 
+def test_of_two_equally_close_the_earlier_one_is_taken() -> None:
+    assert pair([10], [12, 8], 5).tolist() == [[0, 1]]
+    assert pair([12, 8], [10], 5).tolist() == [[1, 0]]
+
+
 def test_a_negative_tolerance_is_refused() -> None:
     with pytest.raises(ValueError, match="less than 0"):
         pair([1], [1], -1)

@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 
+import av
+import psutil
 import pytest
 from rtsp_camera import RtspCamera, free_port
 
+from sensors.cameras.addresses import rtsp_address
 from sensors.cameras.reconnecting import Patience, ReconnectingCamera
+from sensors.cameras.rtsp import RtspCamera as CameraKind
 from sensors.cameras.rtsp import open_rtsp
 from sensors.errors import SourceError
 from sensors.frame import Fault, Frame, Item
@@ -64,6 +68,14 @@ def test_frames_arrive_whole_and_at_the_cameras_steps(camera: RtspCamera, path: 
         assert frame.arrival_ns <= frame.decoded_ns
     steps = [(later.stamp_ns - frame.stamp_ns) / 1e9 for frame, later in pairwise(frames)]
     assert sorted(steps)[len(steps) // 2] == pytest.approx(1 / 30, rel=0.02), "RTP's times, not those of arrival"
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_the_transport_is_the_one_that_is_asked_for(camera: RtspCamera, transport: str) -> None:
+    with watched(camera, f"/ball#transport={transport}") as source:
+        next(iter(source))
+        by_udp = psutil.Process().net_connections("udp")
+    assert bool(by_udp) == (transport == "udp")
 
 
 def test_digest_and_encryption_are_understood(tmp_path: Path) -> None:
@@ -150,15 +162,40 @@ def test_what_never_comes_right_by_itself_ends_it(camera: RtspCamera, path: str,
 
 
 def test_a_refusal_after_frames_is_an_outage(camera: RtspCamera) -> None:
+    changed = RtspCamera("--user", "admin", "--password", "changed", port=camera.port)
+
+    def boots() -> None:
+        changed.plug_in()
+        time.sleep(2.0)  # several attempts
+        changed.plug_out()
+        camera.plug_in()
+
     with watched(camera) as source:
         items = iter(source)
         next(items)
         camera.plug_out()
         until_fault(items)
-        with RtspCamera("--user", "admin", "--password", "changed", port=camera.port):
-            time.sleep(1.0)  # several attempts
-        camera.plug_in()
+        booting = threading.Thread(target=boots)
+        booting.start()
         assert isinstance(next(items), Frame)
+        booting.join()
+
+
+def test_joining_a_camera_that_is_watched_already_loses_nothing(camera: RtspCamera) -> None:
+    with watched(camera) as first:
+        next(iter(first))
+        for _ in range(4):
+            with watched(camera) as source:
+                assert all(isinstance(item, Frame) for item in islice(source, 10))
+
+
+@pytest.mark.parametrize("kind", sorted(set(av.error.classes.values()), key=lambda kind: kind.__name__))
+def test_no_error_of_ffmpegs_is_told_with_its_url(kind: type[Exception]) -> None:
+    uri = "rtsp://admin:s3cret@127.0.0.1/1"
+    camera = CameraKind(uri, rtsp_address(uri), PATIENCE)
+    lost = camera.why(kind(5, "Broken: input", "rtsp://admin:s3cret@127.0.0.1:554/1"))
+    assert PASSWORD not in f"{lost.what}{lost.remedy}"
+    assert lost.what
 
 
 @pytest.mark.parametrize("state", ["gives frames", "is frozen", "is not there", "has no name", "is waited for"])

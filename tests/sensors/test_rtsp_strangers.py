@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -156,6 +157,10 @@ def read_on(stranger: Stranger, seed: int) -> list[str]:
         source.close()
         reading.join(WAIT_S)
         assert not reading.is_alive(), "close() did not end it"
+        until_s = time.monotonic() + WAIT_S
+        while any(thread.name == "camera-front" for thread in threading.enumerate()):
+            assert time.monotonic() < until_s, "the connection is kept for ever"
+            time.sleep(0.02)
     return told
 
 
