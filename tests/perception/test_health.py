@@ -186,7 +186,7 @@ def test_a_live_run_tells_of_drops_and_of_the_camera_that_broke(bundle: Path, dr
     assert front.dropped["skipped"] > 0
     assert front.state is SensorState.ENDED
     assert rear.state is SensorState.BROKEN
-    assert rear.state_reason == figures["broken"][str(tmp_path / "rear.mp4")]
+    assert rear.state_reason == figures["broken"]["rear"]
     states = [(message.sensors[0].state, message.sensors[1].state) for message in heard.health]
     assert (SensorState.RUNNING, SensorState.BROKEN) in states  # told while the other goes on
     assert not heard.health[-1].failure
