@@ -73,7 +73,8 @@ def test_frames_arrive_whole_and_at_the_cameras_steps(camera: RtspCamera, path: 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_the_transport_is_the_one_that_is_asked_for(camera: RtspCamera, transport: str) -> None:
     with watched(camera, f"/ball#transport={transport}") as source:
-        next(iter(source))
+        items = iter(source)  # held, because letting it go closes the connection
+        next(items)
         by_udp = psutil.Process().net_connections("udp")
     assert bool(by_udp) == (transport == "udp")
 
