@@ -4,12 +4,13 @@ RequestError
 ├── DatasetError        a labelled dataset is wrong (exit code 2)
 └── BundleError         a bundle, or the ONNX file it is made from, is wrong (exit code 2)
 EdgePerceptionError
-└── EngineError         an engine cannot start, or one inference failed (exit code 3)
+├── EngineError         an engine cannot start, or one inference failed (exit code 3)
+└── CalibrationRefusedError   no INT8 network was good enough (exit code 1)
 """
 
 from __future__ import annotations
 
-from sensors.errors import EdgePerceptionError, RequestError
+from sensors.errors import EXIT_ANSWER_IS_NO, EdgePerceptionError, RequestError
 
 
 class BundleError(RequestError):
@@ -22,3 +23,9 @@ class DatasetError(RequestError):
 
 class EngineError(EdgePerceptionError):
     """An engine that cannot start, or one inference that failed."""
+
+
+class CalibrationRefusedError(EdgePerceptionError):
+    """Every INT8 network that was tried lost more than it may. Nothing was written."""
+
+    exit_code = EXIT_ANSWER_IS_NO

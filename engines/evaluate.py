@@ -18,8 +18,8 @@ from engines.decoders.candidates import MAX_CANDIDATES
 from engines.decoders.decoder import Decoder
 from engines.decoders.nms import survivors
 from engines.errors import BundleError, DatasetError, EngineError
-from engines.letterbox import Geometry
 from engines.inference import decoder_for, found_on
+from engines.letterbox import Geometry
 from engines.matched_classes import MatchedClasses, match_classes
 from engines.results import Detections, Thresholds
 from engines.runtime import AUTO, Engine, open_engine

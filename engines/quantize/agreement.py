@@ -15,7 +15,7 @@ _NOTHING_LEFT = -1.0
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """When a box of one counts as found by the other: its own score, the other's score and their IoU, all above these."""
+    """When a box of one counts as found by the other: its own score, the other's and their IoU are above these."""
 
     score: float
     other_score: float

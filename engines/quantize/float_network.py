@@ -48,7 +48,7 @@ class FloatNetwork:
         self.weights: dict[str, NDArray[Any]] = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer
         }
-        self.shapes = {name: shape for name, shape in _shapes(proto)}
+        self.shapes = dict(_shapes(proto))
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:

@@ -63,7 +63,9 @@ def place(network: FloatNetwork, left_in_float: Collection[str] = ()) -> Placeme
     while waiting:
         tensor = waiting.pop()
         reader, shares_scale = _made_in_int8(network, tensor)
-        for before in reader.input if reader is not None else ():
+        if reader is None:
+            continue
+        for before in reader.input:
             if not network.is_activation(before):
                 continue
             readers.add((reader.output[0], before))
@@ -120,7 +122,7 @@ def _groups(tensors: list[str], links: list[tuple[str, str]]) -> tuple[tuple[str
 
 
 def quantised(network: FloatNetwork, placement: Placement, scales: Mapping[str, float], weight_bits: int = 8) -> Any:
-    """The network with its pairs, an `onnx.ModelProto`. `scales` by tensor; those of a group are taken as their largest."""
+    """The network with its pairs, an `onnx.ModelProto`. `scales` by tensor; a group takes its largest."""
     proto = onnx.ModelProto()
     proto.CopyFrom(network.proto)
     graph = proto.graph
@@ -148,10 +150,9 @@ def quantised(network: FloatNetwork, placement: Placement, scales: Mapping[str, 
     for value in graph.input:
         nodes += made.get(value.name, [])
     for node in graph.node:
-        layer = quantised_layers.get(node.output[0])
-        if layer is not None:
-            node.input[0] = behind[layer.data]
-            node.input[1] = weights[layer.weight, layer.channel_axis]
+        if (found := quantised_layers.get(node.output[0])) is not None:
+            node.input[0] = behind[found.data]
+            node.input[1] = weights[found.weight, found.channel_axis]
         else:
             for position, name in enumerate(node.input):
                 if (node.output[0], name) in placement.readers:

@@ -39,16 +39,19 @@ class Ranges:
 
 
 def measure_ranges(
-    network: FloatNetwork, tensors: Sequence[str], inputs: Sequence[NDArray[np.float32]], threads: int
+    network: FloatNetwork,
+    tensors: Sequence[str],
+    inputs: Callable[[], Iterable[NDArray[np.float32]]],
+    threads: int,
 ) -> Ranges:
     """Run the network over its inputs (1, ...) twice: once for the largest magnitudes, once for the histograms."""
     run = _probe(network, tensors, threads)
     largest = dict.fromkeys(tensors, 0.0)
-    for values in map(run, inputs):
+    for values in map(run, inputs()):
         for name, value in zip(tensors, values, strict=True):
             largest[name] = max(largest[name], float(value.max(initial=0)), -float(value.min(initial=0)))
     histograms = {name: np.zeros(BINS) for name in tensors}
-    for values in map(run, inputs):
+    for values in map(run, inputs()):
         for name, value in zip(tensors, values, strict=True):
             if largest[name] > 0:
                 places = (np.abs(value) * np.float32((BINS - 1e-3) / largest[name])).astype(np.int32)

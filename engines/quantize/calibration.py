@@ -1,0 +1,290 @@
+"""Calibration from start to end: a float bundle goes in, an INT8 bundle that is nearly as good comes out, or nothing.
+
+    frames of drives -> ranges of activations -> the best method -> is everything in INT8 good enough?
+      no: each layer alone in INT8, which hurts most? -> the fewest of the worst left in float that are good enough
+    -> judged on every engine of this machine, on frames that were not calibrated on -> the bundle
+
+The search is judged by what the network finds, not by tensors: a layer whose numbers are off may matter little.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from engines.bundle import LABELS, MODEL, PASSPORT, SETTINGS, Bundle
+from engines.datasets import Dataset
+from engines.errors import CalibrationRefusedError
+from engines.letterbox import Preprocessor
+from engines.new_bundle import check_place, write_bundle
+from engines.passport import calibrated_passport, to_text
+from engines.quantize.agreement import Agreement
+from engines.quantize.float_network import FloatNetwork, Layer, prepare
+from engines.quantize.frames import Picture, Pictures, take_pictures
+from engines.quantize.judge import Judge, Judgement, Limits, cpu_engines
+from engines.quantize.lint import lint
+from engines.quantize.placement import place, quantised
+from engines.quantize.ranges import METHODS, Ranges, measure_ranges
+from engines.quantize.sensitivity import fewest_in_float, most_harmful_first
+from sensors.source import Source
+
+FRAMES = 64  # to calibrate on, and as many to judge by
+_RANKED_ON = 16  # of them each layer is ranked on
+_METHODS_TRIED = 2  # at each step of the search: the best with everything in INT8
+_MORE_IN_FLOAT = 1 / 16  # of all layers, at each step, where another engine than the search's objects
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationRequest:
+    """How a bundle is to be calibrated."""
+
+    limits: Limits = field(default_factory=Limits)
+    weight_bits: int = 8  # 7 keeps sums from saturating on x86 CPUs without VNNI
+    frames: int = FRAMES
+    threads: int = 1
+    class_map: tuple[tuple[str, str], ...] = ()  # see `match_classes`
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was done, and what it gained and lost."""
+
+    method: str
+    layers: int
+    left_in_float: tuple[str, ...]
+    int8_share: float  # of all multiplications
+    judgements: tuple[Judgement, ...]  # one an engine
+    engines_agree: Agreement | None  # on the boxes of the INT8 file; None with one engine
+    cpu_ms: dict[str, tuple[float, float]]  # engine -> an inference in float, in INT8
+
+
+DEFAULT = CalibrationRequest()
+
+
+def calibrate(
+    bundle: Bundle,
+    sources: Sequence[Source],
+    folder: Path,
+    request: CalibrationRequest = DEFAULT,
+    dataset: Dataset | None = None,
+    *,
+    replace_existing: bool = False,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Calibration:
+    """Make the INT8 bundle `folder` of a float one. `say` is told of each step, a line each.
+
+    Raises `CalibrationRefusedError` where it would lose more than it may; `BundleError`, `DatasetError`,
+    `EngineError`. Nothing is written then.
+    """
+    check_place(folder, replace_existing=replace_existing)
+    network = prepare(bundle.model)
+    pictures = take_pictures(bundle, sources, request.frames)
+    say(f"{len(pictures.calibrating)} frames to calibrate on, {len(pictures.judging)} others to judge by")
+    ranges = measure_ranges(
+        network, place(network).tensors, lambda: inputs_of(bundle, pictures.calibrating), request.threads
+    )
+    with TemporaryDirectory(prefix="edge-perception-") as scratch:
+        judge = Judge(bundle, pictures.judging, dataset, request.class_map, request.threads, Path(scratch))
+        search = _Search(network, ranges, judge, pictures.calibrating[:_RANKED_ON], request, say)
+        method, left = search.fewest_in_float()
+        method, left, judgements = search.good_everywhere(method, left)
+        proto = search.proto(method, left)
+        model = proto.SerializeToString()
+        engines = cpu_engines()
+        result = Calibration(
+            method=method,
+            layers=len(network.layers),
+            left_in_float=left,
+            int8_share=_int8_share(network.layers, left),
+            judgements=judgements,
+            engines_agree=judge.engines_agree(model, *engines) if len(engines) > 1 else None,
+            cpu_ms={engine: judge.cpu_ms(model, engine) for engine in engines},
+        )
+    if faults := lint(proto):
+        what = f"its INT8 network would not run as meant on TensorRT ({faults[0]})"
+        raise CalibrationRefusedError(str(bundle.folder), what, "use it in float, in FP16 on a GPU")
+    passport = calibrated_passport(bundle, model, _facts(proto, pictures, request, dataset, result))
+    files = {
+        SETTINGS: (bundle.folder / SETTINGS).read_bytes(),
+        LABELS: (bundle.folder / LABELS).read_bytes(),
+        MODEL: model,
+        PASSPORT: to_text(passport).encode(),
+    }
+    write_bundle(folder, files, lambda _tried_long_ago: None, replace_existing=replace_existing)
+    return result
+
+
+class _Search:
+    """For the method and the fewest layers in float with which the INT8 network passes."""
+
+    def __init__(
+        self,
+        network: FloatNetwork,
+        ranges: Ranges,
+        judge: Judge,
+        sample: Sequence[Picture],
+        request: CalibrationRequest,
+        say: Callable[[str], None],
+    ) -> None:
+        self._network = network
+        self._ranges = ranges
+        self._judge = judge
+        self._sample = sample
+        self._request = request
+        self._say = say
+        self._objection = ""
+        self._before = judge.float_found(sample)
+        damages = {method: self._damage(method, ()) for method in METHODS}
+        self._methods = sorted(damages, key=lambda method: damages[method])[:_METHODS_TRIED]
+        kept = ", ".join(f"{method} {1 - damage:.3f}" for method, damage in damages.items())
+        self._say(f"all {len(network.layers)} layers in INT8, share of what float finds that is kept: {kept}")
+
+    def proto(self, method: str, left_in_float: Sequence[str]) -> Any:
+        """One INT8 network, an `onnx.ModelProto`."""
+        placement = place(self._network, frozenset(left_in_float))
+        scales = {tensor: self._ranges.scale(tensor, method) for tensor in placement.tensors}
+        return quantised(self._network, placement, scales, self._request.weight_bits)
+
+    def fewest_in_float(self) -> tuple[str, tuple[str, ...]]:
+        """Give the method, and the layers that stay in float. Raises `CalibrationRefusedError`."""
+        if method := self._passing_method(()):
+            return method, ()
+        self._say(f"ranking {len(self._network.layers)} layers, each alone in INT8")
+        methods: dict[int, str] = {}
+
+        def passes(left: Sequence[str]) -> bool:
+            methods[len(left)] = self._passing_method(left)
+            return bool(methods[len(left)])
+
+        count = fewest_in_float(self._ranked, passes)
+        if count is None:
+            raise self._refusal()
+        return methods[count], tuple(self._ranked[:count])
+
+    def good_everywhere(self, method: str, left: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[Judgement, ...]]:
+        """Judge on every engine; leave more in float until all are content. Raises `CalibrationRefusedError`."""
+        while True:
+            model = self.proto(method, left).SerializeToString()
+            judgements = tuple(self._judge.judge(model, engine) for engine in cpu_engines())
+            objections = [text for one in judgements if (text := one.objection(self._request.limits))]
+            if not objections:
+                return method, left, judgements
+            self._objection = objections[0]
+            self._say(f"{len(left)} layers in float: {self._objection}")
+            more = len(left) + max(1, round(len(self._ranked) * _MORE_IN_FLOAT))
+            if more >= len(self._ranked):
+                raise self._refusal()
+            left = tuple(self._ranked[:more])
+
+    @cached_property
+    def _ranked(self) -> list[str]:
+        """Layers, the one that does most harm alone in INT8 first."""
+        layers = [layer.name for layer in self._network.layers]
+        return most_harmful_first(
+            layers, lambda alone: self._damage(self._methods[0], [layer for layer in layers if layer != alone])
+        )
+
+    def _damage(self, method: str, left_in_float: Sequence[str]) -> float:
+        model = self.proto(method, left_in_float).SerializeToString()
+        return self._judge.damage(model, self._sample, self._before)
+
+    def _passing_method(self, left: Sequence[str]) -> str:
+        """The first method that passes with these layers in float; nothing where none does."""
+        for method in self._methods:
+            judgement = self._judge.judge(self.proto(method, left).SerializeToString())
+            self._objection = judgement.objection(self._request.limits)
+            self._say(f"{method}, {len(left)} layers in float: {in_words(judgement)}")
+            if not self._objection:
+                return method
+        return ""
+
+    def _refusal(self) -> CalibrationRefusedError:
+        remedy = "give more frames of the drives that it will see, allow more, or use it in float (FP16 on a GPU)"
+        return CalibrationRefusedError("calibration", f"no INT8 network is good enough: {self._objection}", remedy)
+
+
+def in_words(judgement: Judgement) -> str:
+    """An engine's judgement as a person reads it."""
+    text = f"finds {judgement.agreement.share:.3f} of what float finds"
+    if judgement.accuracy is not None:
+        text += f", AP50 {judgement.accuracy.int8_ap50:.3f} (float {judgement.accuracy.float_ap50:.3f})"
+    return text
+
+
+def inputs_of(bundle: Bundle, pictures: Sequence[Picture]) -> Iterator[NDArray[np.float32]]:
+    """Each picture as the network's input, with a batch axis of 1."""
+    size = bundle.settings.input
+    preprocessor = Preprocessor(bundle.settings.pixels, size.width, size.height)
+    for picture in pictures:
+        planes = np.zeros((3, size.height, size.width), np.float32)
+        preprocessor.write(picture.pixels, picture.place, planes)
+        yield planes[None] if size.layout == "NCHW" else np.ascontiguousarray(planes.transpose(1, 2, 0))[None]
+
+
+def _int8_share(layers: Sequence[Layer], left_in_float: Sequence[str]) -> float:
+    left = frozenset(left_in_float)
+    whole = sum(layer.multiplications for layer in layers)
+    return sum(layer.multiplications for layer in layers if layer.name not in left) / whole if whole else 0.0
+
+
+def _facts(
+    proto: Any, pictures: Pictures, request: CalibrationRequest, dataset: Dataset | None, result: Calibration
+) -> dict[str, Any]:
+    """What the passport keeps of a calibration."""
+    judged: dict[str, Any] = {}
+    for judgement in result.judgements:
+        before_ms, after_ms = result.cpu_ms[judgement.engine]
+        judged[judgement.engine] = {
+            "version": version(judgement.engine),
+            "agreement": round(judgement.agreement.share, 4),
+            "cpu_ms": {"float32": round(before_ms, 3), "int8": round(after_ms, 3)},
+        }
+        if (accuracy := judgement.accuracy) is not None:
+            judged[judgement.engine]["ap50"] = {
+                "float32": round(accuracy.float_ap50, 4),
+                "int8": round(accuracy.int8_ap50, 4),
+                "loss_5_to_95_percent": [round(bound, 4) for bound in accuracy.loss_bounds],
+            }
+    return {
+        "method": result.method,
+        "weight_bits": request.weight_bits,
+        "layers": result.layers,
+        "left_in_float": list(result.left_in_float),
+        "int8_share_of_multiplications": round(result.int8_share, 4),
+        "scales_sha256": scales_sha256(proto),
+        "frames": {
+            "sources": [Path(uri).name or uri for uri in pictures.sources],
+            "calibrated_on": len(pictures.calibrating),
+            "judged_by": len(pictures.judging),
+            "sha256": pictures.sha256,
+        },
+        "labels": None
+        if dataset is None
+        else {"dataset": dataset.name, "split": dataset.split, "images": len(dataset.images)},
+        "limits": {"max_loss": request.limits.max_loss, "min_agreement": request.limits.min_agreement},
+        "judged": judged,
+        "engines_agree": None if result.engines_agree is None else round(result.engines_agree.share, 4),
+        "machine": platform.processor() or platform.machine(),
+    }
+
+
+def scales_sha256(proto: Any) -> str:
+    """Of all scales of an INT8 network, by name."""
+    scales = {node.input[1] for node in proto.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")}
+    digest = hashlib.sha256()
+    for tensor in sorted(proto.graph.initializer, key=lambda tensor: tensor.name):
+        if tensor.name in scales:
+            digest.update(tensor.name.encode())
+            digest.update(numpy_helper.to_array(tensor).tobytes())
+    return digest.hexdigest()
