@@ -69,24 +69,25 @@ def take_pictures(bundle: Bundle, sources: Sequence[Source], count: int) -> Pict
 
 
 def _spread(bundle: Bundle, source: Source, count: int) -> list[Picture]:
-    """Take `count` frames, or down to half of that, spread evenly over a source whose length nobody knows."""
+    """Take `count` frames, spread evenly over a source whose length nobody knows; all where it has fewer."""
     if source.info.live:
         raise DatasetError(source.info.uri, "is live", "record a drive, and give the recording")
-    taken: list[Picture] = []
+    taken: list[Picture] = []  # every so-manieth frame, never more than twice what is wanted
     every = 1
     frames = 0
     for item in source:
         if not isinstance(item, Frame):
             continue
         if frames % every == 0:
-            if len(taken) == count:
+            if len(taken) == 2 * count:
                 taken = taken[::2]
                 every *= 2
             if frames % every == 0:
                 taken.append(_picture(bundle, item))
         frames += 1
         item.release()
-    return taken
+    chosen = np.linspace(0, len(taken) - 1, min(count, len(taken))).round().astype(int)
+    return [taken[index] for index in chosen]
 
 
 def _picture(bundle: Bundle, frame: Frame) -> Picture:
