@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -29,10 +29,9 @@ from engines.errors import CalibrationRefusedError
 from engines.letterbox import Preprocessor
 from engines.new_bundle import check_place, write_bundle
 from engines.passport import calibrated_passport, to_text
-from engines.quantize.agreement import Agreement
 from engines.quantize.float_network import FloatNetwork, Layer, prepare
 from engines.quantize.frames import Picture, Pictures, take_pictures
-from engines.quantize.judge import Judge, Judgement, Limits, cpu_engines
+from engines.quantize.judge import Judge, Limits, Verdict
 from engines.quantize.lint import lint
 from engines.quantize.placement import place, quantised
 from engines.quantize.ranges import METHODS, Ranges, measure_ranges
@@ -42,7 +41,6 @@ from sensors.source import Source
 FRAMES = 64  # to calibrate on, and as many to judge by
 _RANKED_ON = 16  # of them each layer is ranked on
 _METHODS_TRIED = 2  # at each step of the search: the best with everything in INT8
-_MORE_IN_FLOAT = 1 / 16  # of all layers, at each step, where another engine than the search's objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +62,7 @@ class Calibration:
     layers: int
     left_in_float: tuple[str, ...]
     int8_share: float  # of all multiplications
-    judgements: tuple[Judgement, ...]  # one an engine
-    engines_agree: Agreement | None  # on the boxes of the INT8 file; None with one engine
+    verdict: Verdict
     cpu_ms: dict[str, tuple[float, float]]  # engine -> an inference in float, in INT8
 
 
@@ -97,19 +94,16 @@ def calibrate(
     with TemporaryDirectory(prefix="edge-perception-") as scratch:
         judge = Judge(bundle, pictures.judging, dataset, request.class_map, request.threads, Path(scratch))
         search = _Search(network, ranges, judge, pictures.calibrating[:_RANKED_ON], request, say)
-        method, left = search.fewest_in_float()
-        method, left, judgements = search.good_everywhere(method, left)
+        method, left, verdict = search.fewest_in_float()
         proto = search.proto(method, left)
         model = proto.SerializeToString()
-        engines = cpu_engines()
         result = Calibration(
             method=method,
             layers=len(network.layers),
             left_in_float=left,
             int8_share=_int8_share(network.layers, left),
-            judgements=judgements,
-            engines_agree=judge.engines_agree(model, *engines) if len(engines) > 1 else None,
-            cpu_ms={engine: judge.cpu_ms(model, engine) for engine in engines},
+            verdict=verdict,
+            cpu_ms={one.engine: judge.cpu_ms(model, one.engine) for one in verdict.judgements},
         )
     if faults := lint(proto):
         what = f"its INT8 network would not run as meant on TensorRT ({faults[0]})"
@@ -156,36 +150,24 @@ class _Search:
         scales = {tensor: self._ranges.scale(tensor, method) for tensor in placement.tensors}
         return quantised(self._network, placement, scales, self._request.weight_bits)
 
-    def fewest_in_float(self) -> tuple[str, tuple[str, ...]]:
-        """Give the method, and the layers that stay in float. Raises `CalibrationRefusedError`."""
-        if method := self._passing_method(()):
-            return method, ()
+    def fewest_in_float(self) -> tuple[str, tuple[str, ...], Verdict]:
+        """Give the method, the layers that stay in float, and the verdict. Raises `CalibrationRefusedError`."""
+        if passed := self._passing(()):
+            return passed[0], (), passed[1]
         self._say(f"ranking {len(self._network.layers)} layers, each alone in INT8")
-        methods: dict[int, str] = {}
+        found: dict[int, tuple[str, Verdict]] = {}
 
         def passes(left: Sequence[str]) -> bool:
-            methods[len(left)] = self._passing_method(left)
-            return bool(methods[len(left)])
+            if passed := self._passing(left):
+                found[len(left)] = passed
+            return passed is not None
 
         count = fewest_in_float(self._ranked, passes)
         if count is None:
-            raise self._refusal()
-        return methods[count], tuple(self._ranked[:count])
-
-    def good_everywhere(self, method: str, left: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[Judgement, ...]]:
-        """Judge on every engine; leave more in float until all are content. Raises `CalibrationRefusedError`."""
-        while True:
-            model = self.proto(method, left).SerializeToString()
-            judgements = tuple(self._judge.judge(model, engine) for engine in cpu_engines())
-            objections = [text for one in judgements if (text := one.objection(self._request.limits))]
-            if not objections:
-                return method, left, judgements
-            self._objection = objections[0]
-            self._say(f"{len(left)} layers in float: {self._objection}")
-            more = len(left) + max(1, round(len(self._ranked) * _MORE_IN_FLOAT))
-            if more >= len(self._ranked):
-                raise self._refusal()
-            left = tuple(self._ranked[:more])
+            remedy = "give more frames of the drives that it will see, allow more, or use it in float (FP16 on a GPU)"
+            raise CalibrationRefusedError("calibration", f"no INT8 network is good enough: {self._objection}", remedy)
+        method, verdict = found[count]
+        return method, tuple(self._ranked[:count]), verdict
 
     @cached_property
     def _ranked(self) -> list[str]:
@@ -199,27 +181,24 @@ class _Search:
         model = self.proto(method, left_in_float).SerializeToString()
         return self._judge.damage(model, self._sample, self._before)
 
-    def _passing_method(self, left: Sequence[str]) -> str:
-        """The first method that passes with these layers in float; nothing where none does."""
+    def _passing(self, left: Sequence[str]) -> tuple[str, Verdict] | None:
+        """The first method that passes with these layers in float; None where none does."""
         for method in self._methods:
-            judgement = self._judge.judge(self.proto(method, left).SerializeToString())
-            self._objection = judgement.objection(self._request.limits)
-            self._say(f"{method}, {len(left)} layers in float: {in_words(judgement)}")
+            verdict = self._judge.verdict(self.proto(method, left).SerializeToString(), self._request.limits)
+            self._objection = verdict.objection(self._request.limits)
+            self._say(f"{method}, {len(left)} in float: {self._objection or in_words(verdict)}")
             if not self._objection:
-                return method
-        return ""
-
-    def _refusal(self) -> CalibrationRefusedError:
-        remedy = "give more frames of the drives that it will see, allow more, or use it in float (FP16 on a GPU)"
-        return CalibrationRefusedError("calibration", f"no INT8 network is good enough: {self._objection}", remedy)
+                return method, verdict
+        return None
 
 
-def in_words(judgement: Judgement) -> str:
-    """An engine's judgement as a person reads it."""
-    text = f"finds {judgement.agreement.share:.3f} of what float finds"
-    if judgement.accuracy is not None:
-        text += f", AP50 {judgement.accuracy.int8_ap50:.3f} (float {judgement.accuracy.float_ap50:.3f})"
-    return text
+def in_words(verdict: Verdict) -> str:
+    """A verdict as a person reads it."""
+    worst = min(verdict.judgements, key=lambda judgement: judgement.agreement.share)
+    text = f"finds {worst.agreement.share:.3f} of what float finds"
+    if worst.accuracy is not None:
+        text += f", AP50 {worst.accuracy.int8_ap50:.3f} (float {worst.accuracy.float_ap50:.3f})"
+    return text if verdict.same is None else f"{text}, {verdict.same.share:.3f} of its boxes the same on both engines"
 
 
 def inputs_of(bundle: Bundle, pictures: Sequence[Picture]) -> Iterator[NDArray[np.float32]]:
@@ -243,7 +222,7 @@ def _facts(
 ) -> dict[str, Any]:
     """What the passport keeps of a calibration."""
     judged: dict[str, Any] = {}
-    for judgement in result.judgements:
+    for judgement in result.verdict.judgements:
         before_ms, after_ms = result.cpu_ms[judgement.engine]
         judged[judgement.engine] = {
             "version": version(judgement.engine),
@@ -272,9 +251,9 @@ def _facts(
         "labels": None
         if dataset is None
         else {"dataset": dataset.name, "split": dataset.split, "images": len(dataset.images)},
-        "limits": {"max_loss": request.limits.max_loss, "min_agreement": request.limits.min_agreement},
+        "limits": asdict(request.limits),
         "judged": judged,
-        "engines_agree": None if result.engines_agree is None else round(result.engines_agree.share, 4),
+        "same_on_both_engines": None if result.verdict.same is None else round(result.verdict.same.share, 4),
         "machine": platform.processor() or platform.machine(),
     }
 

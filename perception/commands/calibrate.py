@@ -42,6 +42,10 @@ def calibrate(
         float,
         typer.Option(min=0, max=1, help="Share of float's boxes above 0.3 (or of its masks) that is found again."),
     ] = 0.85,
+    min_same: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of INT8 boxes that must lie in the same place on both CPU engines."),
+    ] = 0.9,
     weight_bits: Annotated[
         int, typer.Option(min=7, max=8, help="7 is safe on x86 CPUs without VNNI, whose sums may saturate.")
     ] = 8,
@@ -68,7 +72,7 @@ def calibrate(
     loaded = load_bundle(bundle)
     dataset = open_dataset(labels, split) if labels is not None else None
     request = CalibrationRequest(
-        limits=Limits(max_loss, min_agreement),
+        limits=Limits(max_loss, min_agreement, min_same),
         weight_bits=weight_bits,
         frames=count,
         threads=threads,
@@ -93,7 +97,7 @@ def calibrate(
     )
     if result.left_in_float:
         print(f"  left in float: {', '.join(result.left_in_float)}")
-    for judgement in result.judgements:
+    for judgement in result.verdict.judgements:
         before_ms, after_ms = result.cpu_ms[judgement.engine]
         line = f"  {judgement.engine}: finds {judgement.agreement.share:.1%} of what float finds"
         if (accuracy := judgement.accuracy) is not None:
@@ -104,13 +108,13 @@ def calibrate(
                 f"lost {accuracy.loss:+.3f} ({low:+.3f} to {high:+.3f}, {verdict})"
             )
         print(f"{line}; float32 {before_ms:.1f} ms of CPU, INT8 {after_ms:.1f} ms ({before_ms / after_ms:.2f} x)")
-    if result.engines_agree is not None:
-        print(f"  the same boxes on both engines: {result.engines_agree.share:.1%}")
+    if (same := result.verdict.same) is not None:
+        print(f"  its boxes are the same on both engines: {same.share:.1%} of {same.count:g}")
 
 
 def _facts(result: Calibration, sha256: str, size: int) -> dict[str, Any]:
     engines: dict[str, Any] = {}
-    for judgement in result.judgements:
+    for judgement in result.verdict.judgements:
         before_ms, after_ms = result.cpu_ms[judgement.engine]
         facts: dict[str, Any] = {
             "agreement": round(judgement.agreement.share, 6),
@@ -128,5 +132,5 @@ def _facts(result: Calibration, sha256: str, size: int) -> dict[str, Any]:
         "left_in_float": list(result.left_in_float),
         "int8_share": round(result.int8_share, 6),
         "engines": engines,
-        "engines_agree": None if result.engines_agree is None else round(result.engines_agree.share, 6),
+        "same_on_both_engines": None if result.verdict.same is None else round(result.verdict.same.share, 6),
     }

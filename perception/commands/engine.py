@@ -158,6 +158,13 @@ def inspect(
         "classes": f"{len(loaded.labels)}: {', '.join(loaded.labels[:12])}{', ...' if len(loaded.labels) > 12 else ''}",
         "imported": f"from {imported.get('from', '?')} at {imported.get('at', '?')} by {imported.get('by', '?')}",
     }
+    if calibrated := facts["passport"].get("calibrated"):
+        in_int8 = calibrated["layers"] - len(calibrated["left_in_float"])
+        frames = calibrated["frames"]
+        rows["int8"] = (
+            f"of {calibrated['from']}, {in_int8} of {calibrated['layers']} layers, {calibrated['method']}, "
+            f"by {frames['calibrated_on']} frames of {', '.join(frames['sources'])} at {calibrated['at']}"
+        )
     for name, value in rows.items():
         print(f"{name:<9} {value}")
 

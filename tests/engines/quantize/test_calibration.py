@@ -69,21 +69,21 @@ def test_a_network_that_bears_it_is_int8_in_every_layer(
     kinds = Counter(node.op_type for node in onnx.load(tmp_path / "int8" / "model.onnx").graph.node)
     assert (kinds["QuantizeLinear"], kinds["DequantizeLinear"]) == (3, 6)
     assert lint(onnx.load(tmp_path / "int8" / "model.onnx")) == []
-    assert {one.engine for one in result.judgements} == set(ENGINES)
-    assert all(one.agreement.share == 1 for one in result.judgements)
+    assert {one.engine for one in result.verdict.judgements} == set(ENGINES)
+    assert all(one.agreement.share == 1 for one in result.verdict.judgements)
 
 
 def test_the_layer_that_goes_blind_stays_in_float(bundles: dict[str, Bundle], drive: Path, tmp_path: Path) -> None:
     result = made(bundles["fragile"], drive, tmp_path / "int8")
     assert result.left_in_float == ("conv2",)
     assert 0 < result.int8_share < 1
-    assert all(one.agreement.share > 0.95 for one in result.judgements)
+    assert all(one.agreement.share > 0.95 for one in result.verdict.judgements)
 
 
 def test_labels_judge_too(bundles: dict[str, Bundle], drive: Path, tmp_path: Path) -> None:
     dataset = labelled(drive)
     result = made(bundles["fragile"], drive, tmp_path / "int8", dataset, limits=Limits(0.02, 0.0))
-    for judgement in result.judgements:
+    for judgement in result.verdict.judgements:
         assert judgement.accuracy is not None
         found = evaluate(load_bundle(tmp_path / "int8"), dataset, engine=judgement.engine)
         assert judgement.accuracy.int8_ap50 == pytest.approx(found.ap50)
@@ -140,5 +140,5 @@ def test_a_place_that_is_taken_is_refused_before_anything_is_read(bundles: dict[
 
 def test_masks_are_calibrated_by_their_overlap(drive: Path, tmp_path: Path) -> None:
     result = made(tiny_networks.make_segmenter_bundle(tmp_path / "masks"), drive, tmp_path / "int8")
-    assert all(one.agreement.share > 0.85 for one in result.judgements)
-    assert all(one.agreement.count > 2 for one in result.judgements)  # of three colours, light and dark
+    assert all(one.agreement.share > 0.85 for one in result.verdict.judgements)
+    assert all(one.agreement.count > 2 for one in result.verdict.judgements)  # of three colours, light and dark
