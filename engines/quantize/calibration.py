@@ -13,7 +13,6 @@ import hashlib
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,18 +28,17 @@ from engines.errors import CalibrationRefusedError
 from engines.letterbox import Preprocessor
 from engines.new_bundle import check_place, write_bundle
 from engines.passport import calibrated_passport, to_text
-from engines.quantize.float_network import FloatNetwork, Layer, prepare
+from engines.quantize.float_network import Layer, prepare
 from engines.quantize.frames import Picture, Pictures, take_pictures
 from engines.quantize.judge import Judge, Limits, Verdict
 from engines.quantize.lint import lint
-from engines.quantize.placement import place, quantised
-from engines.quantize.ranges import METHODS, Ranges, measure_ranges
-from engines.quantize.sensitivity import fewest_in_float, most_harmful_first
+from engines.quantize.placement import place
+from engines.quantize.ranges import measure_ranges
+from engines.quantize.search import Search
 from sensors.source import Source
 
 FRAMES = 64  # to calibrate on, and as many to judge by
 _RANKED_ON = 16  # of them each layer is ranked on
-_METHODS_TRIED = 2  # at each step of the search: the best with everything in INT8
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,8 @@ def calibrate(
     )
     with TemporaryDirectory(prefix="edge-perception-") as scratch:
         judge = Judge(bundle, pictures.judging, dataset, request.class_map, request.threads, Path(scratch))
-        search = _Search(network, ranges, judge, pictures.calibrating[:_RANKED_ON], request, say)
+        sample = pictures.calibrating[:_RANKED_ON]
+        search = Search(network, ranges, judge, sample, request.limits, request.weight_bits, say)
         method, left, verdict = search.fewest_in_float()
         proto = search.proto(method, left)
         model = proto.SerializeToString()
@@ -117,88 +116,6 @@ def calibrate(
     }
     write_bundle(folder, files, lambda _tried_long_ago: None, replace_existing=replace_existing)
     return result
-
-
-class _Search:
-    """For the method and the fewest layers in float with which the INT8 network passes."""
-
-    def __init__(
-        self,
-        network: FloatNetwork,
-        ranges: Ranges,
-        judge: Judge,
-        sample: Sequence[Picture],
-        request: CalibrationRequest,
-        say: Callable[[str], None],
-    ) -> None:
-        self._network = network
-        self._ranges = ranges
-        self._judge = judge
-        self._sample = sample
-        self._request = request
-        self._say = say
-        self._objection = ""
-        self._before = judge.float_found(sample)
-        damages = {method: self._damage(method, ()) for method in METHODS}
-        self._methods = sorted(damages, key=lambda method: damages[method])[:_METHODS_TRIED]
-        kept = ", ".join(f"{method} {1 - damage:.3f}" for method, damage in damages.items())
-        self._say(f"all {len(network.layers)} layers in INT8, share of what float finds that is kept: {kept}")
-
-    def proto(self, method: str, left_in_float: Sequence[str]) -> Any:
-        """One INT8 network, an `onnx.ModelProto`."""
-        placement = place(self._network, frozenset(left_in_float))
-        scales = {tensor: self._ranges.scale(tensor, method) for tensor in placement.tensors}
-        return quantised(self._network, placement, scales, self._request.weight_bits)
-
-    def fewest_in_float(self) -> tuple[str, tuple[str, ...], Verdict]:
-        """Give the method, the layers that stay in float, and the verdict. Raises `CalibrationRefusedError`."""
-        if passed := self._passing(()):
-            return passed[0], (), passed[1]
-        self._say(f"ranking {len(self._network.layers)} layers, each alone in INT8")
-        found: dict[int, tuple[str, Verdict]] = {}
-
-        def passes(left: Sequence[str]) -> bool:
-            if passed := self._passing(left):
-                found[len(left)] = passed
-            return passed is not None
-
-        count = fewest_in_float(self._ranked, passes)
-        if count is None:
-            remedy = "give more frames of the drives that it will see, allow more, or use it in float (FP16 on a GPU)"
-            raise CalibrationRefusedError("calibration", f"no INT8 network is good enough: {self._objection}", remedy)
-        method, verdict = found[count]
-        return method, tuple(self._ranked[:count]), verdict
-
-    @cached_property
-    def _ranked(self) -> list[str]:
-        """Layers, the one that does most harm alone in INT8 first."""
-        layers = [layer.name for layer in self._network.layers]
-        return most_harmful_first(
-            layers, lambda alone: self._damage(self._methods[0], [layer for layer in layers if layer != alone])
-        )
-
-    def _damage(self, method: str, left_in_float: Sequence[str]) -> float:
-        model = self.proto(method, left_in_float).SerializeToString()
-        return self._judge.damage(model, self._sample, self._before)
-
-    def _passing(self, left: Sequence[str]) -> tuple[str, Verdict] | None:
-        """The first method that passes with these layers in float; None where none does."""
-        for method in self._methods:
-            verdict = self._judge.verdict(self.proto(method, left).SerializeToString(), self._request.limits)
-            self._objection = verdict.objection(self._request.limits)
-            self._say(f"{method}, {len(left)} in float: {self._objection or in_words(verdict)}")
-            if not self._objection:
-                return method, verdict
-        return None
-
-
-def in_words(verdict: Verdict) -> str:
-    """A verdict as a person reads it."""
-    worst = min(verdict.judgements, key=lambda judgement: judgement.agreement.share)
-    text = f"finds {worst.agreement.share:.3f} of what float finds"
-    if worst.accuracy is not None:
-        text += f", AP50 {worst.accuracy.int8_ap50:.3f} (float {worst.accuracy.float_ap50:.3f})"
-    return text if verdict.same is None else f"{text}, {verdict.same.share:.3f} of its boxes the same on both engines"
 
 
 def inputs_of(bundle: Bundle, pictures: Sequence[Picture]) -> Iterator[NDArray[np.float32]]:

@@ -61,12 +61,17 @@ def calibrate(
     """
     from engines.bundle import load_bundle
     from engines.datasets import open_dataset
-    from engines.quantize.calibration import CalibrationRequest
-    from engines.quantize.calibration import calibrate as make
-    from engines.quantize.judge import Limits
+    from engines.errors import EngineError
     from perception.errors import UsageError
     from sensors.opening import open_sources
 
+    try:
+        from engines.quantize.calibration import CalibrationRequest
+        from engines.quantize.calibration import calibrate as make
+        from engines.quantize.judge import Limits
+    except ImportError as missing:
+        what = f"the package {missing.name} is not installed"
+        raise EngineError("calibration", what, "pip install 'edge-perception[calibrate]'") from None
     if labels is None and (split or map_):
         raise UsageError("--split, --map", "are about labelled images", "give --labels DATASET too")
     loaded = load_bundle(bundle)

@@ -132,3 +132,13 @@ def test_a_segmenter_has_no_boxes_for_labels(
     assert run(monkeypatch, masks, *words) == 2
     assert "finds no boxes" in capsys.readouterr().err
     assert not (tmp_path / "int8").exists()
+
+
+def test_without_its_package_it_says_how_to_get_it(
+    bundle: Path, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "onnx" or name.startswith("engines.quantize")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnx", None)  # as Python marks what cannot be imported
+    assert run(monkeypatch, bundle, "--frames", drive / "images" / "val", "-o", tmp_path / "int8") == 3
+    assert "the package onnx is not installed; pip install 'edge-perception[calibrate]'" in capsys.readouterr().err

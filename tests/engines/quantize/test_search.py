@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.quantize.sensitivity import fewest_in_float, most_harmful_first
+from engines.quantize.search import fewest_in_float, most_harmful_first
 
 
 def test_the_worst_layer_comes_first() -> None:
