@@ -114,7 +114,7 @@ def calibrate(
             )
         print(f"{line}; float32 {before_ms:.1f} ms of CPU, INT8 {after_ms:.1f} ms ({before_ms / after_ms:.2f} x)")
     if (same := result.verdict.same) is not None:
-        print(f"  its boxes are the same on both engines: {same.share:.1%} of {same.count:g}")
+        print(f"  the same on both engines: {same.share:.1%}")
 
 
 def _facts(result: Calibration, sha256: str, size: int) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_a_person_reads_what_was_done_gained_and_lost(
         assert line.startswith(f"  {engine}: finds 100.0% of what float finds; AP50 ")
         assert "may be chance" in line
         assert "float32" in line
-    assert lines[4].startswith("  its boxes are the same on both engines: 100.0% of ")
+    assert lines[4].startswith("  the same on both engines: 100.0%")
     assert "11 frames to calibrate on, 9 others to judge by" in err
     assert load_bundle(tmp_path / "int8").labels == load_bundle(bundle).labels
 
