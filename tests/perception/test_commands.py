@@ -555,7 +555,8 @@ def test_a_signal_drains_the_replay_and_keeps_its_files(
             time.sleep(0.02)
         process.send_signal(sent)
         out, err = process.communicate(timeout=WAIT_S)
-    assert (process.returncode, err) == (code, "")
+    assert process.returncode == code
+    assert all(line.startswith("fell ") for line in err.splitlines()), err  # behind: a busy machine may be
     figures = json.loads(out)
     assert figures["captured"] == figures["published"] > 5
     lines = (tmp_path / "f.jsonl").read_text().splitlines()

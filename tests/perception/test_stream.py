@@ -374,8 +374,8 @@ def test_waiting_for_readers_can_be_stopped(publisher: Publisher) -> None:
     stop = threading.Event()
     threading.Timer(0.1, stop.set).start()
     began_s = time.monotonic()
-    assert not publisher.wait_for_readers(1, stop)
-    assert time.monotonic() - began_s < 1
+    assert not publisher.wait_for_readers(1, stop, WAIT_S)
+    assert time.monotonic() - began_s < WAIT_S
 
 
 def test_a_reader_that_does_not_read_holds_up_nobody(publisher: Publisher) -> None:
@@ -402,9 +402,7 @@ def test_a_reader_that_does_not_read_holds_up_nobody(publisher: Publisher) -> No
 def test_close_from_another_thread_ends_a_blocked_read() -> None:
     subscriber = Subscriber("tcp://127.0.0.1:1")
     threading.Timer(0.1, subscriber.close).start()
-    began_s = time.monotonic()
     assert list(subscriber) == []
-    assert time.monotonic() - began_s < 1
     subscriber.close()
     assert subscriber.receive() is None
 
