@@ -24,6 +24,7 @@ from perception.message.encoding import BodyEncoder, encode_tail
 from perception.stream import NullPublisher, Outbox, Publisher, Subscriber
 from perception.stream.continuity import Continuity
 from perception.stream.publisher import SEND_QUEUE_MESSAGES
+from perception.stream.stream_subscriber import MOST_MESSAGE_BYTES
 
 FRONT, REAR = "detections/front/", "detections/rear/"
 WAIT_S = 5.0  # long enough for a busy machine; nothing waits so long where all is well
@@ -287,6 +288,13 @@ def test_garbage_is_counted_and_passed_over(publisher: Publisher, read: Callable
     assert subscriber.malformed == 7
     assert "parts" in subscriber.first_malformed
     assert subscriber.lost == {}
+
+
+def test_a_message_of_absurd_size_is_not_taken_in(publisher: Publisher, read: Callable[..., Subscriber]) -> None:
+    subscriber = read()
+    publisher.send(FRONT, bytes(MOST_MESSAGE_BYTES + 1))
+    assert readers_become(publisher, 0), "whoever sends that is cut off"
+    assert subscriber.malformed == 0
 
 
 @pytest.fixture
