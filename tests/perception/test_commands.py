@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -623,6 +624,30 @@ main()
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.SIGTERM, "", "")
     assert tree(tmp_path) == before
+
+
+def test_a_replay_on_a_terminal_shows_a_bar_and_warnings_on_lines_of_their_own(bundle: Path, tmp_path: Path) -> None:
+    images = drive_media.write_images(tmp_path / "front")
+    empty = sorted(images.iterdir())[0]
+    empty.write_bytes(b"")
+    ours, its = os.openpty()
+    words = ["replay", str(images), "--model", str(bundle), "--rate", "20"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(
+        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=its, text=True, env=environment
+    ) as process:
+        os.close(its)
+        shown = b""
+        with suppress(OSError):  # how a terminal ends
+            while read := os.read(ours, 4096):
+                shown += read
+        os.close(ours)
+        out, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0
+    assert out.startswith(f"{drive_media.IMAGES - 1} of {drive_media.IMAGES} frames published")
+    assert f"{drive_media.IMAGES}/{drive_media.IMAGES}" in shown.decode()
+    lines = [line.rpartition("\x1b[2K")[2] for line in shown.decode().split("\r\n")]  # what is left when all is cleared
+    assert f"warning: front frame 0: DECODE_FAILED: {empty.name}: is empty (0 bytes)" in lines
 
 
 def test_a_replay_in_a_pipe_writes_plain_text_and_never_loads_torch(bundle: Path, drive: Path) -> None:
