@@ -2,6 +2,7 @@
 
 RequestError
 ├── DatasetError        a labelled dataset is wrong (exit code 2)
+├── EngineMissingError  an engine or a package that does not exist, or is not installed (exit code 2)
 └── BundleError         a bundle, or the ONNX file it is made from, is wrong (exit code 2)
 EdgePerceptionError
 ├── EngineError         an engine cannot start, or one inference failed (exit code 3)
@@ -15,6 +16,10 @@ from sensors.errors import EXIT_ANSWER_IS_NO, EdgePerceptionError, RequestError
 
 class BundleError(RequestError):
     """A bundle or an ONNX file that cannot be used as it is."""
+
+
+class EngineMissingError(RequestError):
+    """What was asked for, an engine or what measures and quantises, does not exist or is not installed."""
 
 
 class DatasetError(RequestError):

@@ -18,7 +18,6 @@ class FailureLog:
     SHOWN = 10
 
     def __init__(self) -> None:
-        self._log = structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors=[_plain_line])
         self._failed = 0
 
     def __call__(self, result: Result) -> None:
@@ -26,12 +25,13 @@ class FailureLog:
         if result.status is Status.OK:
             return
         self._failed += 1
-        if self._failed <= self.SHOWN:
-            self._log.warning(
-                result.status.name, sensor=result.entry.sensor, frame=result.entry.sequence, reason=result.reason
-            )
+        if self._failed > self.SHOWN:
+            return
+        # To what stderr is now: while a progress bar is shown it writes above it.
+        log = structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors=[_plain_line])
+        log.warning(result.status.name, sensor=result.entry.sensor, frame=result.entry.sequence, reason=result.reason)
         if self._failed == self.SHOWN:
-            self._log.warning("further failed frames are counted, and not shown")
+            log.warning("further failed frames are counted, and not shown")
 
 
 def _plain_line(_logger: Any, level: str, event: MutableMapping[str, Any]) -> str:

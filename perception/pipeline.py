@@ -285,8 +285,6 @@ class Pipeline:
                 completed = network.engine.wait(job.slot)
                 times = completed.started_ns, completed.inferred_ns
                 detections.append(network.decoder.decode(completed.rows[0], place, network.thresholds))
-                # Several networks: from the first one's start to the last one's end.
-                job.entry.started_ns = min(job.entry.started_ns or completed.started_ns, completed.started_ns)
                 job.entry.inferred_ns = max(job.entry.inferred_ns, completed.inferred_ns)
             except (EngineError, NonFiniteOutputError) as failure:
                 failures.append(f"{network.bundle.name}: {failure}")

@@ -219,8 +219,9 @@ function draw(tile) {
   context.drawImage(picture, 0, 0, width, height);
   if (frame.found) {
     for (const mask of frame.found.masks) context.drawImage(painted(mask, frame.found.masks), 0, 0, width, height);
-    // The best box last, on top.
-    for (const box of [...frame.found.boxes].reverse()) drawBox(context, box, width / frame.found.width, height / frame.found.height);
+    // Last and on top, so that it can be read, is what has an id; then the better.
+    const order = [...frame.found.boxes].reverse().sort((a, b) => (a.track_id > 0) - (b.track_id > 0));
+    for (const box of order) drawBox(context, box, width / frame.found.width, height / frame.found.height);
   }
   const count = frame.found ? frame.found.count : 0;
   canvas.setAttribute("aria-label", `${frame.sensor}, frame ${frame.frame}, ${count} boxes`);

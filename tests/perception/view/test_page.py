@@ -158,6 +158,18 @@ def test_a_track_keeps_its_colour_and_another_has_another(show: Callable[..., Sh
     assert shown.pixel(0.1, 0.6) == (210, 210, 210)  # of no track
 
 
+def test_a_box_with_an_id_lies_over_a_better_one_without(show: Callable[..., Shown], publisher: Publisher) -> None:
+    shown, stream = show(), MadeStream(publisher)
+    stream.frame(0, boxes((20, 40, 80, 90), (20, 40, 80, 90), (20, 40, 80, 90), track_ids=[0, 3, 4]))
+    stream.preview(0)
+    shown.drawn(0)
+    first = shown.pixel(0.1, 0.6)
+    stream.frame(1, boxes((20, 40, 80, 90), track_ids=[3]))
+    stream.preview(1)
+    shown.drawn(1)
+    assert first == shown.pixel(0.1, 0.6)
+
+
 def test_picture_and_boxes_are_always_of_one_frame(show: Callable[..., Shown], publisher: Publisher) -> None:
     shown, stream = show(), MadeStream(publisher)
     for number in range(40):
