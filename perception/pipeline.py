@@ -89,7 +89,6 @@ class Pipeline:
         )
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
-        self._wall_minus_monotonic_ns = time.time_ns() - time.monotonic_ns()
 
     def run(self, watch: Callable[[], None] | None = None, watch_every_s: float = 0.1) -> None:
         """Read the sources to their end, or until `stop`; raise what broke on the way, after draining.
@@ -318,8 +317,11 @@ class Pipeline:
         self.stop()
 
     def _wall_clock(self, entry: Entry) -> LedgerTimes:
-        """An entry's times on the wall clock, by the message's names; 0 stays 0."""
-        offset = self._wall_minus_monotonic_ns
+        """An entry's times on the wall clock, by the message's names; 0 stays 0.
+
+        By what the wall clock says now: a vehicle boots with a wrong one and sets it on the way.
+        """
+        offset = time.time_ns() - time.monotonic_ns()
 
         def wall(times: Mapping[str, int]) -> dict[str, int]:
             return {name: time_ns + offset if time_ns else 0 for name, time_ns in times.items()}
