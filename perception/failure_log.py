@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import MutableMapping
+import time
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import structlog
@@ -11,27 +12,36 @@ import structlog
 from perception.message import Status
 from perception.pipeline import Result
 
+SHOWN = 10  # lines of one sensor in a minute
+MINUTE_S = 60.0
+
 
 class FailureLog:
-    """Says on stderr which frames failed and why: the first few in full, all in the summary's counts."""
+    """Says on stderr which frames failed and why: of each sensor the first few of a minute; the summary counts all.
 
-    SHOWN = 10
+    Of each sensor and minute, because a vehicle runs for days: one camera whose every frame is damaged must not hide
+    that another one is lost, nor what happens tomorrow.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._log = structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors=[_plain_line])
-        self._failed = 0
+        self._now_s = now_s
+        self._minutes: dict[str, tuple[float, int]] = {}  # by sensor: when its minute began, and how many failed since
 
     def __call__(self, result: Result) -> None:
         """Look at one result."""
         if result.status is Status.OK:
             return
-        self._failed += 1
-        if self._failed <= self.SHOWN:
-            self._log.warning(
-                result.status.name, sensor=result.entry.sensor, frame=result.entry.sequence, reason=result.reason
-            )
-        if self._failed == self.SHOWN:
-            self._log.warning("further failed frames are counted, and not shown")
+        sensor, now_s = result.entry.sensor, self._now_s()
+        began_s, failed = self._minutes.get(sensor, (now_s, 0))
+        if now_s - began_s >= MINUTE_S:
+            began_s, failed = now_s, 0
+        failed += 1
+        self._minutes[sensor] = began_s, failed
+        if failed <= SHOWN:
+            self._log.warning(result.status.name, sensor=sensor, frame=result.entry.sequence, reason=result.reason)
+        if failed == SHOWN:
+            self._log.warning(f"{sensor}: further failed frames of this minute are counted, and not shown")
 
 
 def _plain_line(_logger: Any, level: str, event: MutableMapping[str, Any]) -> str:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The vehicle: cameras, networks, stream.")],
-    check: Annotated[bool, typer.Option("--check", help="Only check the file and its bundles; open nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check the file, its bundles and keys; open nothing.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="End with one JSON object of figures.")] = False,
 ) -> None:
     """Run a vehicle's cameras through its networks, and publish what they find.
@@ -28,10 +30,12 @@ def run(
     from perception.commands.signals import INTERRUPTED, EndedEarly, Signals
     from perception.config import Vehicle
     from perception.live import LiveRun
+    from perception.live import check as check_rest
     from perception.summary import in_words
 
     vehicle = Vehicle(config)
     if check:
+        check_rest(vehicle)
         cameras, networks = len(vehicle.settings.camera), len(vehicle.bundles)
         print(f"{config}: good. Cameras: {cameras}, networks: {networks}. Cameras and engines were not opened.")
         return
