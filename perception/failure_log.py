@@ -12,8 +12,9 @@ import structlog
 from perception.message import Status
 from perception.pipeline import Result
 
-SHOWN = 10  # lines of one sensor in a minute
+SHOWN = 3  # lines of one sensor in a minute
 MINUTE_S = 60.0
+OUTAGE_S = 0.5  # nothing for so long after a failed frame: the camera was gone, and that it is back is worth a line
 
 
 class FailureLog:
@@ -27,12 +28,18 @@ class FailureLog:
         self._log = structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors=[_plain_line])
         self._now_s = now_s
         self._minutes: dict[str, tuple[float, int]] = {}  # by sensor: when its minute began, and how many failed since
+        self._failed_s: dict[str, float] = {}  # when a sensor failed that has given nothing since
 
     def __call__(self, result: Result) -> None:
         """Look at one result."""
+        sensor = result.entry.sensor
         if result.status is Status.OK:
+            if self._failed_s and (failed_s := self._failed_s.pop(sensor, None)) is not None:
+                silent_s = self._now_s() - failed_s
+                if silent_s >= OUTAGE_S:
+                    self._log.info(f"{sensor}: gives frames again after {silent_s:.1f} s")
             return
-        sensor, now_s = result.entry.sensor, self._now_s()
+        now_s = self._failed_s[sensor] = self._now_s()
         began_s, failed = self._minutes.get(sensor, (now_s, 0))
         if now_s - began_s >= MINUTE_S:
             began_s, failed = now_s, 0

@@ -66,6 +66,7 @@ class Replay:
         self._opened = ExitStack()
         self._stopping = threading.Event()
         self._cpu_s = 0.0
+        self._drawn: set[str] = set()  # cameras of which there was a picture
 
     def __enter__(self) -> Replay:
         request = self._request
@@ -80,8 +81,7 @@ class Replay:
             self.sensors: tuple[SensorInfo, ...] = tuple(sensor for s in sources for sensor in s.info.sensors)
             cameras = [sensor.name for sensor in self.sensors if sensor.kind == "camera"]
             self._videos_by_camera = _video_files(request.render, cameras) if request.render else {}
-            self.files: list[Path] = [*([request.jsonl] if request.jsonl else []), *self._videos_by_camera.values()]
-            _check_outputs(self.files, sources)
+            _check_outputs([*([request.jsonl] if request.jsonl else []), *self._videos_by_camera.values()], sources)
             self._publisher: Publisher | NullPublisher
             if request.publish:
                 self._publisher = opened.enter_context(
@@ -134,6 +134,12 @@ class Replay:
         """Where readers connect; None where nothing is published."""
         return self._publisher.endpoint
 
+    @property
+    def files(self) -> list[Path]:
+        """What is written. Of a camera that has given no picture so far there is no video."""
+        videos = [path for camera, path in self._videos_by_camera.items() if camera in self._drawn]
+        return [self._request.jsonl, *videos] if self._request.jsonl else videos
+
     def run(self, watch: Callable[[], None] | None = None) -> None:
         """Wait for the readers that were asked for, then replay to the end or until `stop`.
 
@@ -184,7 +190,7 @@ class Replay:
         rates = {sensor.name: sensor.rate_hz for sensor in self.sensors}
         videos: dict[str, VideoWriter] = {}
         for camera, path in self._videos_by_camera.items():
-            draft = opened.enter_context(whole_file(path))
+            draft = opened.enter_context(whole_file(path, may_be_empty=False))
             videos[camera] = opened.enter_context(VideoWriter(draft, rates[camera]))
 
         def write(result: Result) -> None:
@@ -196,6 +202,7 @@ class Replay:
             else:
                 image = draw(result.frame.image, result.detections, self._labels, caption)
             videos[result.entry.sensor].write(image, result.entry.stamp_ns)
+            self._drawn.add(result.entry.sensor)
 
         return write
 

@@ -11,8 +11,10 @@ from perception.errors import UsageError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, may_be_empty: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path`; it takes the name `path` when the block ends without an error.
+
+    Not where nothing was written into it and it may not be empty: no video is a video without a picture.
 
     The temporary name keeps the suffix, by which video writers choose their container. Raises `UsageError`
     when the folder cannot be written to.
@@ -33,6 +35,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         ) from None
     try:
         yield draft
+        if not may_be_empty and not draft.stat().st_size:
+            return
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.replace(path)

@@ -5,9 +5,10 @@
 #     MINUTES=5 EXAMPLES=300 tests/long.sh
 #     MINUTES=30 tests/long.sh      before a release: live cameras for half an hour, each of their faults six times
 #
-# MINUTES: of each soak (10); the one with live cameras takes 5 to see each fault once. EXAMPLES: damaged files a fuzz test makes (1000). PYTHON: the interpreter (python).
-# The output of each part goes to LOGS (a new folder by default), its figures to the terminal. Ends with 1 if a
-# part failed. A benchmark fails only by breaking: its bars are judged by whoever reads them.
+# MINUTES: of each soak (10); the one with live cameras takes 5 to see each fault once. EXAMPLES: damaged files a fuzz
+# test makes (1000). PYTHON: the interpreter (python). The output of each part goes to LOGS (a new folder by default),
+# its figures to the terminal. Needs what .ci/run installs, and libfaketime for steps of the wall clock. Ends with 1 if
+# a part failed. A benchmark fails only by breaking: its bars are judged by whoever reads them.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."

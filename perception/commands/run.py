@@ -63,6 +63,7 @@ def _watch(live: LiveRun) -> Callable[[], None]:
         for camera, what in live.broken.items():
             if camera not in told:
                 told.add(camera)
-                print(f"lost: {camera}: {what}; the other cameras go on", file=sys.stderr, flush=True)
+                others = "; the other cameras go on" if len(live.broken) < len(live.sources) else ""
+                print(f"lost: {camera}: {what}{others}", file=sys.stderr, flush=True)
 
     return watch

@@ -43,3 +43,21 @@ def test_what_fails_later_is_said_again(capsys: pytest.CaptureFixture[str]) -> N
         log(result("front", second))
         said[int(second // MINUTE_S)] += capsys.readouterr().err.count("DECODE_FAILED")
     assert said == {0: SHOWN, 1: SHOWN, 2: SHOWN}
+
+
+def test_a_camera_that_comes_back_is_one_line_and_a_damaged_packet_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    now_s = [0.0]
+    log = FailureLog(lambda: now_s[0])
+    log(result("front", 0))
+    now_s[0] = 0.04
+    for frame in (1, 2):
+        log(result("front", frame, Status.OK))
+    assert "again" not in capsys.readouterr().err
+    log(result("front", 3))
+    log(result("rear", 0))
+    now_s[0] = 12.34
+    for frame in (4, 5):
+        log(result("front", frame, Status.OK))
+    assert [line for line in capsys.readouterr().err.splitlines() if "again" in line] == [
+        "info: front: gives frames again after 12.3 s"
+    ]

@@ -86,6 +86,7 @@ def test_a_camera_is_run_through_an_outage_and_every_frame_is_accounted_for(fold
     assert counts["failed"] == {"decode_failed": 1}
     assert "DECODE_FAILED: rtsp://127.0.0.1" in errors
     assert "trying again until it gives frames" in errors
+    assert errors.count("info: front: gives frames again after ") == 1
     assert PASSWORD not in output + errors
     assert "Traceback" not in errors
 
@@ -109,6 +110,7 @@ def test_two_streams_of_one_camera_are_both_told_as_lost_and_end_it(folder: Path
     ran = perception("run", vehicle(folder, front=uris[0], rear=uris[1]))
     assert ran.returncode == 3
     assert ran.stderr.count("has no such stream (404)") >= 2
+    assert "the other cameras go on" not in ran.stderr.splitlines()[-2], "there is none left"
     assert PASSWORD not in ran.stdout + ran.stderr
     assert "Traceback" not in ran.stderr
 
