@@ -17,8 +17,8 @@ for _sibling in ("sensors", "perception"):
             "shadows it; install edge-perception in a virtual environment of its own"
         )
 
-# A vehicle tells nobody what it runs. ONNX Runtime's official builds, since 1.29 those for Linux too, report it to their
-# maker unless this is set before they are imported; so does OpenVINO through a package that it can do without. Both keep
-# a number for the device on its disk.
+# A vehicle tells nobody what it runs. ONNX Runtime's official builds, since 1.29 those for Linux too, report it to
+# their maker unless this is set before they are imported; so does OpenVINO, through a package that it can do without.
+# Both keep a number for the device on its disk.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
