@@ -24,8 +24,12 @@ def run(
 ) -> None:
     """Run a vehicle's cameras through its networks, and publish what they find.
 
-    The newest frame of each camera wins; what it replaces is dropped and counted. Ends on Ctrl-C (130) or SIGTERM
-    (0) once what was captured is handed on. deploy/vehicle.toml is an example with every key.
+    The newest frame of each camera wins; what it replaces is dropped and
+    counted. A camera that goes is waited for. deploy/vehicle.toml is an
+    example with every key.
+
+    Ends on Ctrl-C (130) or SIGTERM (0) once what was captured is handed on;
+    with 1 if a camera was lost for good, with 3 if all were.
     """
     from perception.commands.signals import INTERRUPTED, EndedEarly, Signals
     from perception.config import Vehicle
