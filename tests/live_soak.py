@@ -19,7 +19,8 @@ health. Ends with 1 if
 - the accounting identity does not hold for some sensor at some message of health (one a second),
 - after the first minute, memory of `perception run` grows by 2 % or more from the first to the last third of the time,
   or it ends with more open files or threads than it had,
-- a camera does not come back within 20 s after its fault is over, or another one falls silent for 2 s meanwhile,
+- a camera does not come back within 20 s after its fault is over, or another one falls silent for 2 s meanwhile (on a
+  busy machine: for twice as long as any does while nothing is wrong),
 - a stamp goes back, or the wall clock's step shows anywhere but in the wall clock's fields,
 - the losses that a reader counts are not exactly what it did not get.
 
@@ -75,7 +76,7 @@ HOLD_S = 15.0  # three times as long as a camera may be silent before it counts 
 BETWEEN_S = 8.0
 RECOVERS_WITHIN_S = 20.0  # at worst the longest pause between attempts (10 s), a connection and a key frame
 GIVEN_UP_AFTER_S = 40.0
-SILENCE_S = 2.0  # of a camera that nobody disturbs; on a busy machine half as much again as while nothing is wrong
+SILENCE_S = 2.0  # of a camera that nobody disturbs; on a busy machine twice as long as while nothing is wrong
 STEADY = 10  # results in a row until a camera counts as back
 HANGS_AT, GOES_ON_AT = 0.4, 0.6  # the reader, of the whole time
 
@@ -276,7 +277,7 @@ class Soak:
 
     @property
     def _silence_bar_s(self) -> float:
-        return max(SILENCE_S, 1.5 * self._calm_s)
+        return max(SILENCE_S, 2 * self._calm_s)
 
     def _keep_calm(self, witness: Witness, seconds: float) -> None:
         """Let it run without a fault, and see how long a camera is silent then: that is the machine's doing."""
@@ -361,6 +362,8 @@ class Soak:
         check(pause_s < self._silence_bar_s, f"health came at least every {pause_s:.2f} s of its own monotonic clock")
         self._judge_readers(witness, reader)
         self._print_table()
+        if self.verdicts.wrong:
+            print("\nwhat it said:", *said.splitlines()[-60:], sep="\n")
 
     def _judge_readers(self, witness: Witness, reader: Reader) -> None:
         self.verdicts.check(witness.lost == 0, f"the witness lost {witness.lost} messages")
