@@ -21,10 +21,11 @@ class FailureLog:
     """Says on stderr which frames failed and why: of each sensor the first few of a minute; the summary counts all.
 
     Of each sensor and minute, because a vehicle runs for days: one camera whose every frame is damaged must not hide
-    that another one is lost, nor what happens tomorrow.
+    that another one is lost, nor what happens tomorrow. `live`: says that a camera that was gone is back, too.
     """
 
-    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, live: bool = False, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._live = live
         self._log = structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors=[_plain_line])
         self._now_s = now_s
         self._minutes: dict[str, tuple[float, int]] = {}  # by sensor: when its minute began, and how many failed since
@@ -39,7 +40,9 @@ class FailureLog:
                 if silent_s >= OUTAGE_S:
                     self._log.info(f"{sensor}: gives frames again after {silent_s:.1f} s")
             return
-        now_s = self._failed_s[sensor] = self._now_s()
+        now_s = self._now_s()
+        if self._live:
+            self._failed_s[sensor] = now_s
         began_s, failed = self._minutes.get(sensor, (now_s, 0))
         if now_s - began_s >= MINUTE_S:
             began_s, failed = now_s, 0

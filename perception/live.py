@@ -118,7 +118,7 @@ class LiveRun:
                 self._outbox,
                 ReplayClock(1.0),
                 SLOTS,
-                [FailureLog(), self._previews],
+                [FailureLog(live=True), self._previews],
                 live=True,
                 cameras={
                     sensor.name: camera.camera

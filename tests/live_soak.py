@@ -21,7 +21,7 @@ health. Ends with 1 if
   or it ends with more open files or threads than it had,
 - a camera does not come back within 20 s after its fault is over, or another one falls silent for 2 s meanwhile (on a
   busy machine: for twice as long as any does while nothing is wrong),
-- a stamp goes back, or the wall clock's step shows anywhere but in the wall clock's fields,
+- a stamp goes back or jumps, or the wall clock's step shows anywhere but in the wall clock's fields,
 - the losses that a reader counts are not exactly what it did not get.
 
 The table at the end says, by fault, how often it was, when it was told, and how long recovery took.
@@ -85,6 +85,7 @@ MOST_IN_FLIGHT = 1 + SLOTS + 1
 
 LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 CLOCK_STEP_S = 5400
+LONGEST_STEP_S = 300.0  # of a stamp: the longest outage, and far below the clock's step
 CLOCK_IS_SEEN_WITHIN_S = 2.0  # libfaketime looks at its file once a second
 
 
@@ -158,9 +159,10 @@ class Witness:
                 self._take_result(message, now_s)
 
     def _take_result(self, message: FrameMessage, now_s: float) -> None:
-        before_ns = self._last_ns.get(message.sensor, -1)
-        if message.stamp_ns <= before_ns:
-            self.wrong.append(f"{message.sensor} frame {message.frame_sequence}: its stamp goes back")
+        before_ns = self._last_ns.get(message.sensor)
+        if before_ns is not None and not 0 < message.stamp_ns - before_ns < LONGEST_STEP_S * 1e9:
+            step_s = (message.stamp_ns - before_ns) / 1e9
+            self.wrong.append(f"{message.sensor} frame {message.frame_sequence}: its stamp steps by {step_s:.1f} s")
         self._last_ns[message.sensor] = message.stamp_ns
         if message.status is Status.OK:
             self.arrived_s[message.sensor].append(now_s)

@@ -36,7 +36,7 @@ def test_a_flood_of_one_camera_is_cut_off_and_hides_no_other_camera(capsys: pyte
 
 def test_what_fails_later_is_said_again(capsys: pytest.CaptureFixture[str]) -> None:
     now_s = [0.0]
-    log = FailureLog(lambda: now_s[0])
+    log = FailureLog(now_s=lambda: now_s[0])
     said: Counter[int] = Counter()
     for second in range(int(3 * MINUTE_S)):
         now_s[0] = second
@@ -47,7 +47,7 @@ def test_what_fails_later_is_said_again(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_camera_that_comes_back_is_one_line_and_a_damaged_packet_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     now_s = [0.0]
-    log = FailureLog(lambda: now_s[0])
+    log = FailureLog(live=True, now_s=lambda: now_s[0])
     log(result("front", 0))
     now_s[0] = 0.04
     for frame in (1, 2):
@@ -61,3 +61,12 @@ def test_a_camera_that_comes_back_is_one_line_and_a_damaged_packet_is_none(capsy
     assert [line for line in capsys.readouterr().err.splitlines() if "again" in line] == [
         "info: front: gives frames again after 12.3 s"
     ]
+
+
+def test_a_recording_is_never_said_to_be_back(capsys: pytest.CaptureFixture[str]) -> None:
+    now_s = [0.0]
+    log = FailureLog(now_s=lambda: now_s[0])
+    log(result("front", 0))
+    now_s[0] = 3600.0
+    log(result("front", 1, Status.OK))
+    assert "again" not in capsys.readouterr().err
