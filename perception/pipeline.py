@@ -72,6 +72,7 @@ class Pipeline:
         self.ledger = Ledger()
         self.wall_s = 0.0
         self.last_failure = ""  # of a frame, in words
+        self.failing: dict[str, str] = {}  # sensors whose latest result is a failure, in words
         self.source_failures: dict[int, Exception] = {}  # by place in `sources`: live ones that broke; others go on
         self.ended_sensors: dict[str, str] = {}  # whose source gives no more: what broke it, or nothing
         self._sources = sources
@@ -259,8 +260,9 @@ class Pipeline:
             self._last_stamps_ns[entry.sensor] = entry.stamp_ns
             if status is Status.OK:
                 self.ledger.publish(entry, sum(len(found) for found in detections if isinstance(found, Detections)))
+                self.failing.pop(entry.sensor, None)
             else:
-                self.last_failure = reason
+                self.last_failure = self.failing[entry.sensor] = reason
                 self.ledger.fail(entry, status.name.lower())
             result = Result(entry, frame, status, reason, detections, payload)
             for observe in self._observers:

@@ -552,15 +552,15 @@ def test_the_engines_time_of_several_networks_is_from_the_first_start_to_the_las
 
 
 def test_the_ledger_names_the_times_of_several_networks_and_only_theirs() -> None:
-    slow = fake_network("slow", delay_s=lambda _slot: 0.03)
-    run = Run([ListedSource(colours(6), delay_s=lambda: 0.04)], [fake_network("quick"), slow]).go()
+    slow, quick = fake_network("slow", delay_s=lambda _slot: 0.3), fake_network("quick", delay_s=lambda _slot: 0.0)
+    run = Run([ListedSource(colours(3), delay_s=lambda: 0.04)], [quick, slow]).go()
     for message in run.recorder.of("front")[:-1]:
         stamps = message.ledger
-        quick, of_slow = stamps.networks
-        assert of_slow.inferred_ns - of_slow.started_ns >= 30_000_000
-        assert quick.inferred_ns - quick.started_ns < 30_000_000
-        assert stamps.submitted_ns <= quick.started_ns
-        assert stamps.inferred_ns == max(quick.inferred_ns, of_slow.inferred_ns)
+        of_quick, of_slow = stamps.networks
+        assert of_slow.inferred_ns - of_slow.started_ns >= 300_000_000
+        assert of_quick.inferred_ns - of_quick.started_ns < 300_000_000
+        assert stamps.submitted_ns <= of_quick.started_ns
+        assert stamps.inferred_ns == max(of_quick.inferred_ns, of_slow.inferred_ns)
     assert run.pipeline.ledger.engine_busy_ns == sum(
         message.ledger.networks[1].inferred_ns - message.ledger.networks[1].started_ns
         for message in run.recorder.of("front")[:-1]
@@ -692,6 +692,14 @@ def test_live_a_source_that_breaks_leaves_the_others_running() -> None:
     assert run.recorder.of("rear")[-2].frame_sequence == 19
     assert list(run.pipeline.source_failures) == [0]
     assert "was unplugged" in str(run.pipeline.source_failures[0])
+
+
+def test_a_sensor_fails_until_a_result_of_its_own_is_good_again() -> None:
+    seen: list[dict[str, str]] = []
+    sources = [ListedSource(["cut", *colours(1)]), ListedSource(["lost", "lost again"], "rear")]
+    run = Run(sources, observers=[lambda _result: seen.append(dict(run.pipeline.failing))])
+    run.go()
+    assert seen == [{"front": "cut"}, {"front": "cut", "rear": "lost"}, {"rear": "lost"}, {"rear": "lost again"}]
 
 
 def test_live_a_bug_in_a_source_still_ends_the_run() -> None:

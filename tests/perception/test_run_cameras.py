@@ -18,8 +18,8 @@ import tiny_networks
 from drive_media import write_video
 from rtsp_camera import RtspCamera
 
-from perception.message import Status
-from perception.stream import Subscriber
+from perception.message import SensorState, Status
+from perception.stream import HealthSubscriber, Subscriber
 
 COMMAND = [sys.executable, "-c", "from perception.commands.app import main; main()"]
 PASSWORD = "s3cret"
@@ -117,14 +117,17 @@ def test_two_streams_of_one_camera_are_both_told_as_lost_and_end_it(folder: Path
 
 def test_a_camera_out_of_reach_is_said_and_does_not_hold_up_the_end(folder: Path) -> None:
     path = vehicle(folder, front=f"rtsp://admin:{PASSWORD}@127.0.0.1:9/1")
-    with running(path) as (process, _):
+    with running(path) as (process, endpoint):
         assert process.stderr is not None
         said = process.stderr.readline()
+        with HealthSubscriber(endpoint, timeout_s=WAIT_S) as reader:
+            [front] = next(message.sensors for message in reader if message.sensors[0].state is SensorState.STALLED)
         output, errors = ended(process)
     assert "front frame 0: DECODE_FAILED: rtsp://127.0.0.1:9/1: refuses the connection" in said
+    assert "refuses the connection: nothing listens on that port; trying again" in front.state_reason
     assert process.returncode == 130
     assert json.loads(output)["failed"] == {"decode_failed": 1}
-    assert PASSWORD not in said + output + errors
+    assert PASSWORD not in said + output + errors + front.state_reason
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.05, 0.2])
