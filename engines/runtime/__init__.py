@@ -14,7 +14,7 @@ from engines.errors import EngineMissingError
 from engines.runtime.engine import Completed, Engine
 from engines.runtime.int8 import is_quantised, is_x86
 
-__all__ = ["ENGINES", "Completed", "Engine", "open_engine"]
+__all__ = ["ENGINES", "Completed", "Engine", "check_engine", "open_engine"]
 
 ENGINES = {
     "onnxruntime": "engines.runtime.onnxruntime:OnnxRuntimeEngine",
@@ -31,11 +31,16 @@ def open_engine(bundle: Bundle, name: str = AUTO, *, slots: int = 2, threads: in
     """
     if name == AUTO:
         name = best_engine(bundle)
-    if name not in ENGINES:
-        raise EngineMissingError(f"--engine {name}", "is unknown", f"use auto or one of {', '.join(sorted(ENGINES))}")
+    check_engine(name)
     module, _, attribute = ENGINES[name].partition(":")
     engine: Engine = getattr(import_module(module), attribute)(bundle, slots=slots, threads=threads)
     return engine
+
+
+def check_engine(name: str) -> None:
+    """Raise `EngineMissingError` for a name that is no engine's; opens nothing."""
+    if name not in (AUTO, *ENGINES):
+        raise EngineMissingError(f"--engine {name}", "is unknown", f"use auto or one of {', '.join(sorted(ENGINES))}")
 
 
 def best_engine(bundle: Bundle) -> str:

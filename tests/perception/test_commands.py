@@ -200,6 +200,17 @@ def test_damaged_images_are_counted_and_the_rest_is_published(cli: Cli, bundle: 
     assert all(line["status_reason"] for line in lines if line["status"] != "OK")
 
 
+def test_a_camera_without_a_picture_gets_no_video(cli: Cli, bundle: Path, tmp_path: Path) -> None:
+    kitti = drive_media.write_kitti(tmp_path / "drive")
+    for image in (kitti / "image_03" / "data").iterdir():
+        image.unlink()
+    ended = cli("replay", f"k={kitti}", "--model", bundle, "--render", tmp_path / "seen.mp4", "--jsonl", tmp_path / "f")
+    assert ended.code == 0
+    written = {"seen-k-image_02.mp4", "f"}
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == written
+    assert {Path(line.removeprefix("wrote ")).name for line in ended.out.splitlines() if "wrote" in line} == written
+
+
 def test_images_of_different_sizes_are_rendered_as_one_video(cli: Cli, bundle: Path, tmp_path: Path) -> None:
     images = drive_media.write_images(tmp_path / "drive", images=4)
     for number, size in ((1, (81, 61)), (2, (30, 48)), (3, (200, 300))):

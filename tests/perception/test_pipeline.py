@@ -699,6 +699,25 @@ def test_times_on_the_message_are_in_the_order_of_the_way() -> None:
     assert end.status is Status.END_OF_STREAM
 
 
+def test_a_step_of_the_wall_clock_shows_in_the_ledger_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    hour_ns, real_ns = 3_600_000_000_000, time.time_ns
+
+    def set_the_clock(result: Result) -> None:
+        if result.entry.sequence == 2:
+            monkeypatch.setattr(time, "time_ns", lambda: real_ns() + hour_ns)
+
+    run = Run([ListedSource(colours(6))], observers=[set_the_clock], rate=1.0).go()
+    monkeypatch.undo()
+    messages = run.recorder.of()[:-1]
+    assert [message.stamp_ns for message in messages] == [number * STEP_NS for number in range(6)]
+    now_ns = time.time_ns()
+    hours = [round((message.ledger.published_ns - now_ns) / hour_ns) for message in messages]
+    assert hours == [0, 0, 0, 1, 1, 1]
+    for message in messages:
+        assert 0 <= message.ledger.published_ns - message.ledger.arrival_ns < 10 * 10**9
+    assert (run.pipeline.ledger.latency.ms(100) or 0) < 10_000
+
+
 def test_a_run_over_a_source_with_nothing_only_ends_its_stream() -> None:
     run = Run([ListedSource([])]).go()
     assert run.raised is None
@@ -749,6 +768,14 @@ def test_live_a_source_that_breaks_leaves_the_others_running() -> None:
     assert run.recorder.of("rear")[-2].frame_sequence == 19
     assert list(run.pipeline.source_failures) == [0]
     assert "was unplugged" in str(run.pipeline.source_failures[0])
+
+
+def test_a_sensor_fails_until_a_result_of_its_own_is_good_again() -> None:
+    seen: list[dict[str, str]] = []
+    sources = [ListedSource(["cut", *colours(1)]), ListedSource(["lost", "lost again"], "rear")]
+    run = Run(sources, observers=[lambda _result: seen.append(dict(run.pipeline.failing))])
+    run.go()
+    assert seen == [{"front": "cut"}, {"front": "cut", "rear": "lost"}, {"rear": "lost"}, {"rear": "lost again"}]
 
 
 def test_live_a_bug_in_a_source_still_ends_the_run() -> None:

@@ -152,11 +152,13 @@ function showNote(tile) {
     tile.state.dataset.state = isKnown ? told.state : "";
     tile.state.textContent = (isKnown ? "" : "was ") + told.state.toLowerCase();
   }
+  const isOut = told && isKnown && told.state === "STALLED";
   if (told && told.state === "BROKEN") words = told.state_reason;
   else if (told && told.state === "ENDED") words = "ended";
+  else if (isOut && told.state_reason) words = told.state_reason;
   else if (!tile.frame) words = "no picture yet";
   else if (!isKnown) words = "the last picture";
-  else if (told && told.state === "STALLED") words = "nothing comes from this sensor";
+  else if (isOut) words = "nothing comes from this sensor";
   else if (silent_s > OLD_AFTER_S) words = `no picture for ${duration(silent_s)}`;
   tile.note.textContent = words;
   tile.stage.classList.toggle("old", words !== "");

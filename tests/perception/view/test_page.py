@@ -263,7 +263,8 @@ def test_figures_are_those_of_the_health_message(show: Callable[..., Shown], pub
         latency_p99_ms=31.4,
     )
     rear = SensorHealth(sensor="rear", state=SensorState.BROKEN, state_reason="rear.mp4: ends early; copy it again")
-    stream.health(front, rear, SensorHealth(sensor="left", state=SensorState.STALLED), readers=3)
+    left = SensorHealth(sensor="left", state=SensorState.STALLED, state_reason="rtsp://cam/1: hung up; trying again")
+    stream.health(front, rear, left, readers=3)
     shown.until("article", "12,000")
     assert shown.figures() == {
         "captured/s": "30.0",
@@ -280,6 +281,7 @@ def test_figures_are_those_of_the_health_message(show: Callable[..., Shown], pub
     states = [shown.text(f'article[data-sensor="{sensor}"] .state') for sensor in ("front", "rear", "left")]
     assert states == ["running", "broken", "stalled"]
     assert shown.text('article[data-sensor="rear"] .note') == "rear.mp4: ends early; copy it again"
+    assert shown.text('article[data-sensor="left"] .note') == "rtsp://cam/1: hung up; trying again"
     facts = shown.text("#facts").split("\n")
     assert facts == ["networks", "road on onnxruntime", "up", "1 min 5 s", "readers", "3"]
     order = [article.get_attribute("data-sensor") for article in shown.page.query_selector_all("article")]
