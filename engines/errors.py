@@ -2,6 +2,7 @@
 
 RequestError
 ├── DatasetError        a labelled dataset is wrong (exit code 2)
+│   └── NoLabelsError   there are images, and nothing says what is on them
 └── BundleError         a bundle, or the ONNX file it is made from, is wrong (exit code 2)
 EdgePerceptionError
 └── EngineError         an engine cannot start, or one inference failed (exit code 3)
@@ -18,6 +19,10 @@ class BundleError(RequestError):
 
 class DatasetError(RequestError):
     """A labelled dataset that cannot be used as it is."""
+
+
+class NoLabelsError(DatasetError):
+    """Images without a label, where labels are needed."""
 
 
 class EngineError(EdgePerceptionError):
