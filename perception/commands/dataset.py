@@ -115,7 +115,8 @@ def _of_mixture(
         shares = mixture.shares()
         for part, share, dataset in zip(mixture.parts, shares, mixture.datasets(name), strict=True):
             labels = [kind for kind, there in zip(mixture.classes, part.class_map.labelled, strict=True) if there]
-            found.append((f"{share:.1%} of draws, labels {', '.join(labels) or 'nothing'}", dataset))
+            about = f"labels {', '.join(labels) or 'nothing'}, {share:.0%} of the draws of {name}"
+            found.append((about, dataset))
     return found
 
 
@@ -160,8 +161,7 @@ def _print_tables(kinds: list[str], surveys: list[SplitSurvey]) -> None:
     for kind, one in zip(kinds, surveys, strict=True):
         groups.setdefault(one.dataset.name, []).append((kind, one))
     for name, group in groups.items():
-        about = dict.fromkeys(kind for kind, _ in group)
-        print(f"{name}: {'; '.join(about)}")
+        print(f"{name}: {'; '.join(dict.fromkeys(kind for kind, _ in group))}")
         rows = [_rows(one) for _, one in group]
         labels = list(dict.fromkeys(label for of_split in rows for label in of_split))
         wide = max(map(len, labels))
@@ -189,7 +189,7 @@ def _rows(one: SplitSurvey) -> dict[str, str]:
         rows["labels"] = "none"
     if one.mask_percent:
         rows["pixels labelled, %"] = f"{sum(one.mask_percent.values()):.1f}"
-        rows |= {f"  {name} ": f"{share:.1f}" for name, share in one.mask_percent.items()}
+        rows |= {f"  {name} (mask)": f"{share:.1f}" for name, share in one.mask_percent.items()}
     sizes = [size for size, _ in one.sizes]
     if len(sizes) == 1:
         rows["image size"] = f"{sizes[0][0]}x{sizes[0][1]}"
