@@ -3,9 +3,9 @@
 `example.py` is the value, `mixture.py` reads it, `augmentation.py` varies it. Knows numpy and OpenCV, and no torch.
 """
 
-from engines.training.datasets.augmentation import Augmentation, augment, letterboxed
+from engines.training.datasets.augmentation import UNLABELLED, Augmentation, augment, letterboxed, varied
 from engines.training.datasets.example import Example
 from engines.training.datasets.mixture import Mixture
 from engines.training.datasets.opening import open_mixture
 
-__all__ = ["Augmentation", "Example", "Mixture", "augment", "letterboxed", "open_mixture"]
+__all__ = ["UNLABELLED", "Augmentation", "Example", "Mixture", "augment", "letterboxed", "open_mixture", "varied"]
