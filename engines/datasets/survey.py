@@ -108,8 +108,16 @@ class NearPair:
         return self.of_first != self.of_second
 
 
+def unseen(looked: Iterator[Looked], _count: int) -> Iterator[Looked]:
+    """A `progress` that shows nothing."""
+    return looked
+
+
 def survey(
-    datasets: Sequence[Dataset], *, threads: int = 1, progress: Callable[[Iterator[Looked], int], Iterator[Looked]]
+    datasets: Sequence[Dataset],
+    *,
+    threads: int = 1,
+    progress: Callable[[Iterator[Looked], int], Iterator[Looked]] = unseen,
 ) -> tuple[list[SplitSurvey], list[NearPair]]:
     """Look at every image of some datasets; `progress` passes on what it is given, with how many will come."""
     images = [image for dataset in datasets for image in dataset.images]

@@ -38,7 +38,7 @@ class Augmentation:
     saturation: float = 0.6  # parts, to either side: cameras differ widely
     brightness: float = 0.4  # parts, to either side: exposure
     blur: float = 0.08  # probability: out of focus, or moving
-    blur_px: float = 2.5  # sigma at most, or half the length of a movement
+    blur_px: float = 1.8  # sigma at most, or half the length of a movement
     night: float = 0.08  # probability: dark, tinted, noisy, lamps glowing
     rain: float = 0.06  # probability: streaks and haze
     min_visible: float = 0.25  # parts of a box that stay in the picture; less is ignored, not unlearned

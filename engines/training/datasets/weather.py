@@ -36,7 +36,7 @@ def night(image: Picture, rng: np.random.Generator) -> Picture:
     """
     if image.mean() < _DARK:
         return image
-    light, gamma = rng.uniform(0.3, 0.7), rng.uniform(1.1, 1.8)
+    light, gamma = rng.uniform(0.35, 0.75), rng.uniform(1.1, 1.7)
     tint = rng.uniform([0.7, 0.85, 0.9], [1.1, 1.0, 1.1])  # B, G, R: from sodium lamps to moonlight
     curve = (np.arange(256) / 255) ** gamma * 255 * light
     table = np.clip(curve[:, None] * tint, 0, 255).astype(np.uint8)
