@@ -265,3 +265,15 @@ def test_an_image_without_a_mask_is_varied_alone() -> None:
     picture, mask = varied(painted(32, 32, []).image, None, 24, 24, Augmentation(), np.random.default_rng(0))
     assert picture.shape == (24, 24, 3)
     assert mask is None
+
+
+def test_a_mosaic_is_of_images_that_label_the_same() -> None:
+    """An unknown class in one corner would otherwise be background, or the boxes of another be thrown away."""
+    examples = [painted(60, 60, [(10, 10, 50, 50)], kind) for kind in (0, 0, 1, 1)]
+    images = tuple(LabelledImage.without_boxes(Path(str(number))) for number in range(4))
+    mixture = Painted(examples)
+    one, other = (class_map(KINDS, KINDS, names={}, labels=labels) for labels in ("a", "b"))
+    Mixture.__init__(mixture, KINDS, [Part("one", images[:2], one), Part("other", images[2:], other)])
+    for seed in range(20):
+        made = augment(mixture, 0, 90, 90, replace(GEOMETRY, mosaic=1), np.random.default_rng(seed))
+        assert set(made.classes.tolist()) <= {0}
