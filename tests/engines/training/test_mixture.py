@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_datasets import FIRST, HEIGHT, WIDTH, write_coco, yolo_line
 from scipy.stats import chisquare
 
@@ -371,3 +373,12 @@ def test_all_is_no_split_of_a_mixture(two: Path) -> None:
     assert ALL == "all"
     with pytest.raises(DatasetError, match="has no image in split 'nope'"):
         mixed(two, BOTH, "nope")
+
+
+@given(text=st.text(max_size=200), at=st.integers(0, len(BOTH)))
+@settings(max_examples=150, deadline=None)
+def test_no_text_in_a_mixture_breaks_its_reader(text: str, at: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("fuzz") / "mixture.toml"
+    file.write_bytes((BOTH[:at] + text + BOTH[at:]).encode(errors="replace"))
+    with pytest.raises(DatasetError):
+        open_mixture(file)  # if nothing else is wrong, its datasets are not there
