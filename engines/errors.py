@@ -2,6 +2,7 @@
 
 RequestError
 ├── DatasetError        a labelled dataset is wrong (exit code 2)
+│   └── NoLabelsError   there are images, and nothing says what is on them
 ├── EngineMissingError  an engine or a package that does not exist, or is not installed (exit code 2)
 └── BundleError         a bundle, or the ONNX file it is made from, is wrong (exit code 2)
 EdgePerceptionError
@@ -24,6 +25,10 @@ class EngineMissingError(RequestError):
 
 class DatasetError(RequestError):
     """A labelled dataset that cannot be used as it is."""
+
+
+class NoLabelsError(DatasetError):
+    """Images without a label, where labels are needed."""
 
 
 class EngineError(EdgePerceptionError):

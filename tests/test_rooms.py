@@ -63,6 +63,18 @@ def test_only_training_imports_torch() -> None:
                 assert not {name for name in imported_by(file) if name.split(".")[0] == "torch"}, file
 
 
+def test_only_commands_import_training_and_only_when_they_run() -> None:
+    """A vehicle never loads it, and neither does `perception --help`."""
+    for file in files_of("perception"):
+        tree = ast.parse(file.read_text())
+        is_typing = [node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+        at_once = [node for node in tree.body if node not in is_typing and not isinstance(node, ast.FunctionDef)]
+        wanted = imported_by(file) if "commands" not in file.parts else {
+            node.module or "" for top in at_once for node in ast.walk(top) if isinstance(node, ast.ImportFrom)
+        }  # fmt: skip
+        assert not {name for name in wanted if name.startswith("engines.training")}, file
+
+
 def test_only_the_stream_imports_zeromq() -> None:
     for room in ROOMS:
         for file in files_of(room):
