@@ -26,7 +26,10 @@ _VIDEO = "sensors.drives.video:VideoFile"
 _IMAGES = "sensors.drives.images:ImageFolder"
 
 READERS_BY_SUFFIX = dict.fromkeys(IMAGE_SUFFIXES, _IMAGES) | dict.fromkeys(VIDEO_SUFFIXES, _VIDEO)
+READERS_BY_SUFFIX[".mcap"] = "sensors.drives.mcap.drive:McapDrive"
 _KITTI = "sensors.drives.kitti:KittiDrive"
+# Their sensors have the names under which they were recorded, unless NAME= gives them another.
+NAMED_INSIDE = {".mcap"}
 
 # Live cameras by scheme: what checks a URI without opening anything, and what opens it.
 _ADDRESSES = "sensors.cameras.addresses"
@@ -41,15 +44,15 @@ _LATER_SCHEMES = {"csi", "http", "https", "udp", "rtp"}
 def open_source(uri: str, *, span: Span | None = None, loop: int = 1, name: str | None = None) -> Source:
     """Open one source, written `URI` or `NAME=URI`; with a `name`, only the URI.
 
-    A URI is a path to a video, an image, a folder of images or a KITTI raw drive, `file://...`, `demo:bikes`, or a
-    live camera's `rtsp://...` or `v4l2:///dev/...`. `loop` plays a recording that often, 0 for ever. Raises
+    A URI is a path to a recording of any kind that the tables here name, `file://...`, `demo:bikes`, or a live camera's
+    `rtsp://...` or `v4l2:///dev/...`. `loop` plays a recording that often, 0 for ever. Raises
     SourceNotFoundError, RequestError (both exit code 2) or SourceError.
     """
     if name is None:
         written_name, uri = split_name(uri)
         sensor = written_name or default_name(uri)
     else:
-        sensor = check_name(name)
+        sensor = check_name(name) if name else ""
     if not uri:
         raise RequestError("a source", "has an empty path", "give a path to a video, an image or a folder of images")
     check_uri(uri, span=span, loop=loop)
@@ -71,16 +74,29 @@ def open_sources(uris: Sequence[str], *, span: Span | None = None, loop: int = 1
         if given.count(name) > 1:
             raise RequestError(f"source {name!r}", "two sources have this name", "give each its own NAME=URI")
     for written_name, uri in written:
-        names.append(written_name or distinct_name(default_name(uri), [*names, *given]))
+        usual = written_name or default_name(uri)
+        names.append(usual if written_name or not usual else distinct_name(usual, [*names, *given]))
     opened: list[Source] = []
     try:
         for name, (_, uri) in zip(names, written, strict=True):
             opened.append(open_source(uri, span=span, loop=loop, name=name))
+        _check_sensors_differ(opened)
     except BaseException:
         for source in opened:
             source.close()
         raise
     return opened
+
+
+def _check_sensors_differ(sources: Sequence[Source]) -> None:
+    """Raise RequestError where two sources have a sensor of one name: recordings of one vehicle, say."""
+    owners: dict[str, str] = {}
+    for source in sources:
+        for sensor in source.info.sensors:
+            if sensor.name in owners:
+                what = f"has a sensor {sensor.name!r}, and so has {owners[sensor.name]}"
+                raise RequestError(source.info.uri, what, "give each a name of its own: NAME=PATH")
+            owners[sensor.name] = source.info.uri
 
 
 def check_uri(uri: str, *, span: Span | None = None, loop: int = 1) -> None:
@@ -103,13 +119,18 @@ def check_uri(uri: str, *, span: Span | None = None, loop: int = 1) -> None:
 
 
 def default_name(uri: str) -> str:
-    """The sensor's name where none is written: the stem of a file, or the name of a folder, a clip, a camera's host."""
+    """The sensor's name where none is written: the stem of a file, or the name of a folder, a clip, a camera's host.
+
+    Nothing for a drive that names its sensors itself.
+    """
     scheme, rest = split_scheme(uri)
     if scheme in CAMERAS:
         where = split_scheme(shown(uri))[1].removeprefix("//").partition("?")[0]
         # Of a network camera the host without its port; of a device its file's name.
         return safe_name(where.rpartition("/")[2] if scheme == "v4l2" else re.sub(r":\d+$", "", where.split("/")[0]))
     path = Path(rest)
+    if path.suffix.lower() in NAMED_INSIDE:
+        return ""
     is_folder = os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises on text too long for a path
     return safe_name(path.resolve().name if is_folder else path.stem)
 

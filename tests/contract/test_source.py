@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from rtsp_camera import RtspCamera
 
-from sensors.frame import Fault, Frame, Item, PixelFormat
+from sensors.drives.mcap.reading import McapFile
+from sensors.frame import Fault, Frame, Item, PixelFormat, PointCloud, RadarScan, Reading
 from sensors.opening import open_source
 from sensors.source import SensorInfo, Source, SourceInfo, Span
 
@@ -45,6 +46,22 @@ def _damaged_kitti(folder: Path) -> Path:
     return drive
 
 
+def _damaged_mcap(folder: Path) -> Path:
+    path = drive_media.write_mcap(folder / "drive.mcap")
+    assert drive_media.damage_chunk(path, 2) == MCAP_DAMAGED
+    return path
+
+
+def _cut_mcap(folder: Path) -> Path:
+    """Cut in the middle of a chunk's last picture."""
+    path = drive_media.write_mcap(folder / "drive.mcap", whole=False)
+    with McapFile(path) as file:
+        place = [chunk for chunk in file.chunks if len(chunk.channels) == 0][-2]
+    path.write_bytes(path.read_bytes()[: place.offset + place.length - 100])
+    return path
+
+
+MCAP_DAMAGED = 2  # frames that the damaged chunk held
 LIVE_ITEMS = 20
 
 
@@ -101,6 +118,21 @@ CASES = {
     "damaged KITTI drive": Case(_damaged_kitti, items=24, faults=2),
     "KITTI drive, span": Case(_damaged_kitti, items=9, faults=2, span=Span(start_ns=500_000_000)),
     "KITTI drive, looped": Case(_damaged_kitti, items=72, faults=6, loop=3),
+    "MCAP drive": Case(lambda folder: drive_media.write_mcap(folder / "drive.mcap"), items=32, faults=1),
+    "MCAP drive of H.264": Case(
+        lambda folder: drive_media.write_mcap(folder / "drive.mcap", images="h264"), items=32, faults=1
+    ),
+    "damaged MCAP drive": Case(_damaged_mcap, items=32, faults=3),
+    "MCAP drive cut off": Case(_cut_mcap, items=25, faults=1),
+    "MCAP drive, span": Case(_damaged_mcap, items=8, faults=3, span=Span(200_000_000, 200_000_000)),
+    "MCAP drive of H.264, span": Case(
+        lambda folder: drive_media.write_mcap(folder / "drive.mcap", images="h264"),
+        items=8,
+        faults=1,
+        span=Span(200_000_000, 200_000_000),
+    ),
+    "MCAP drive, looped": Case(_damaged_mcap, items=96, faults=9, loop=3),
+    "MCAP of another recorder": Case(lambda folder: drive_media.write_foreign_mcap(folder / "drive.mcap"), items=8),
     "RTSP camera": Case(None, items=LIVE_ITEMS),
     "one image": Case(lambda folder: drive_media.write_images(folder / "images", 1) / "frame0.png", items=1),
 }
@@ -196,6 +228,12 @@ def reads_the_same_twice(opens: Open) -> None:
             assert (type(one), one.stamp_ns) == (type(other), other.stamp_ns)
             if isinstance(one, Frame) and isinstance(other, Frame):
                 assert np.array_equal(one.image, other.image)
+            if isinstance(one, PointCloud) and isinstance(other, PointCloud):
+                assert np.array_equal(one.points, other.points)
+            if isinstance(one, RadarScan) and isinstance(other, RadarScan):
+                assert np.array_equal(one.targets, other.targets)
+            if isinstance(one, Reading) and isinstance(other, Reading):
+                assert np.array_equal(one.values, other.values, equal_nan=True)
 
 
 def leaves_given_images_alone(opens: Open) -> None:
