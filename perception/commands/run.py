@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The vehicle: cameras, networks, stream.")],
     check: Annotated[bool, typer.Option("--check", help="Only check the file and its bundles; open nothing.")] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.mcap", help="Record what the cameras give and what is found on it; [record] in the file."
+        ),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="End with one JSON object of figures.")] = False,
 ) -> None:
     """Run a vehicle's cameras through its networks, and publish what they find.
@@ -36,7 +42,7 @@ def run(
         print(f"{config}: good. Cameras: {cameras}, networks: {networks}. Cameras and engines were not opened.")
         return
     try:
-        with Signals() as caught, LiveRun(vehicle) as live:
+        with Signals() as caught, LiveRun(vehicle, record) as live:
             caught.then(live.stop)
             if live.endpoint:
                 print(f"readers connect to {live.endpoint}", file=sys.stderr, flush=True)
@@ -47,7 +53,7 @@ def run(
     print(json.dumps(figures) if json_ else "\n".join(in_words(figures)))
     if caught.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if figures["broken"]:
+    if figures["broken"] or figures.get("recording", {}).get("dropped"):
         raise typer.Exit(1)
 
 
@@ -60,5 +66,8 @@ def _watch(live: LiveRun) -> Callable[[], None]:
             if camera not in told:
                 told.add(camera)
                 print(f"lost: {camera}: {what}; the other cameras go on", file=sys.stderr, flush=True)
+        if (failure := live.recording_failure) and failure not in told:
+            told.add(failure)
+            print(f"not recorded: {failure}; perception goes on, and what is missing is counted", file=sys.stderr)
 
     return watch

@@ -168,7 +168,7 @@ def test_a_file_cut_anywhere_gives_the_messages_before_the_cut(draws: st.DataObj
 def test_the_plain_reader_needs_the_end_that_ours_can_do_without(tmp_path: Path) -> None:
     rows = written(tmp_path / "a.mcap", end=False)
     assert read_by_ours(tmp_path / "a.mcap") == rows
-    with pytest.raises(McapError, match="expected footer"):
+    with pytest.raises(McapError):
         read_by_plain(tmp_path / "a.mcap")
 
 

@@ -7,6 +7,7 @@ called, of what kind it is and which fields it has stands in its channels' metad
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,8 @@ JPEG_QUALITY = 95  # of images that come without a file of their own: 40 dB and 
 Images: TypeAlias = Literal["keep", "jpeg", "png", "h264"]
 IMAGES: tuple[Images, ...] = ("keep", "jpeg", "png", "h264")
 _KEPT_FORMATS = {"jpeg", "png", "webp"}  # that Foxglove shows
-_MATRIX_AXES = "/tf"
+_TRANSFORMS = "/tf"
+_ITEM_PARTS = {"image", "video", "points", "targets", "reading"}
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ class DriveWriter:
                 self._channel(info.name, "faults")
         except BaseException:
             self.container.abandon()
+            path.unlink(missing_ok=True)
             raise
 
     def write(self, item: Item, *, publish_ns: int | None = None) -> None:
@@ -111,6 +114,18 @@ class DriveWriter:
             of_sensor.channels[part] = self.container.add_channel(topic, "protobuf", schema, metadata, compress=True)
         channel = of_sensor.channels[part]
         self.container.add(channel, max(stamp_ns, 0), data, publish_time=publish_ns, sequence=sequence)
+
+    def add_about(self, values: Mapping[str, str]) -> None:
+        """Write down more of the drive; what a name said before is replaced."""
+        self.container.add_metadata(ABOUT, values)
+
+    def items_by_sensor(self, messages: Mapping[int, int]) -> Counter[str]:
+        """Of counts by channel those that are items, Faults left out, by sensor."""
+        items: Counter[str] = Counter()
+        for name, sensor in self._sensors.items():
+            for part in _ITEM_PARTS & sensor.channels.keys():
+                items[name] += messages.get(sensor.channels[part], 0)
+        return +items
 
     # --- messages -------------------------------------------------------------------------------------
 
@@ -189,7 +204,7 @@ class DriveWriter:
             self._add_once(f"/{camera.sensor}/calibration", "foxglove.CameraCalibration", stamp_ns, data, camera.sensor)
         if self._calibration.transforms:
             data = foxglove.transforms_message(self._calibration.transforms, stamp_ns)
-            self._add_once(_MATRIX_AXES, "foxglove.FrameTransforms", stamp_ns, data)
+            self._add_once(_TRANSFORMS, "foxglove.FrameTransforms", stamp_ns, data)
 
     def _add_once(self, topic: str, name: str, stamp_ns: int, data: bytes, sensor: str = "") -> None:
         schema = self._schema(name, foxglove.schema_of(foxglove.MESSAGES[name]))

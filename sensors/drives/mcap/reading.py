@@ -241,16 +241,8 @@ class McapFile:
 
     def _read_summary(self) -> bool:
         """Take the index from the end of the file. False where there is none that can be trusted."""
-        tail = self._pread(_FOOTER.size + len(MAGIC), self.size - _FOOTER.size - len(MAGIC))
-        if len(tail) < _FOOTER.size + len(MAGIC) or not tail.endswith(MAGIC):
-            return False
-        opcode, length, start, _, crc = _FOOTER.unpack_from(tail)
-        end = self.size - len(tail)
-        is_sound = opcode == Opcode.FOOTER and length == _FOOTER.size - RECORD_HEAD.size
-        if not is_sound or not len(MAGIC) <= start < end or end - start > MOST_SUMMARY_BYTES:
-            return False
-        summary = self._pread(end - start, start)
-        if crc and zlib.crc32(tail[: _FOOTER.size - 4], zlib.crc32(summary)) != crc:
+        summary = self._summary()
+        if summary is None:
             return False
         metadata: list[Any] = []
         has_messages = False
@@ -276,6 +268,20 @@ class McapFile:
             break
         self.has_end = True
         return True
+
+    def _summary(self) -> bytes | None:
+        """What lies before the footer; None where there is no footer, or its checksum does not fit."""
+        tail = self._pread(_FOOTER.size + len(MAGIC), self.size - _FOOTER.size - len(MAGIC))
+        if len(tail) < _FOOTER.size + len(MAGIC) or not tail.endswith(MAGIC):
+            return None
+        opcode, length, start, _, crc = _FOOTER.unpack_from(tail)
+        end = self.size - len(tail)
+        is_sound = opcode == Opcode.FOOTER and length == _FOOTER.size - RECORD_HEAD.size
+        if not is_sound or not len(MAGIC) <= start < end or end - start > MOST_SUMMARY_BYTES:
+            return None
+        summary = self._pread(end - start, start)
+        is_damaged = crc and zlib.crc32(tail[: _FOOTER.size - 4], zlib.crc32(summary)) != crc
+        return None if is_damaged else summary
 
     def _is_whole_index(self, has_messages: bool) -> bool:
         """Whether the summary tells of all that it should; some writers leave parts of it away."""
