@@ -291,7 +291,7 @@ class Recorder:
         writer = self._writer
         if writer is None:
             return
-        has_more = bool(self._pending)
+        has_more = any(self._pending.values())
         try:
             writer.container.flush(to_disk=True)
         except NotWrittenError as failure:
