@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensors.source import Kind
+from sensors.frame import Fault, Frame
+from sensors.source import Kind, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +38,36 @@ class Survey:
     size_bytes: int = 0
     notes: tuple[str, ...] = ()
     is_damaged: bool = False
+
+
+@runtime_checkable
+class Surveyed(Protocol):
+    """A source that tells its stamps without reading what they are of."""
+
+    def survey(self) -> Survey: ...
+
+
+def survey_of(source: Source) -> Survey:
+    """What a recorded source holds; one that cannot tell is read through."""
+    if isinstance(source, Surveyed):
+        return source.survey()
+    stamps: dict[str, list[int]] = defaultdict(list)
+    missing: dict[str, list[int]] = defaultdict(list)
+    for item in source:
+        if isinstance(item, Fault):
+            missing[item.sensor].append(item.sequence)
+        stamps[item.sensor].append(item.stamp_ns)
+        if isinstance(item, Frame):
+            item.release()
+    return Survey(
+        tuple(
+            SensorSurvey(
+                sensor.name,
+                sensor.kind,
+                np.array(stamps[sensor.name], np.int64),
+                np.arange(len(stamps[sensor.name])),
+                without_file=np.array(missing[sensor.name], np.int64),
+            )
+            for sensor in source.info.sensors
+        )
+    )

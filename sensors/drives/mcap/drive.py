@@ -365,8 +365,8 @@ def _notes(file: McapFile, channels: dict[int, ItemChannel], about: Any) -> Iter
     for loss in file.lost_chunks:
         yield f"lost: {loss.reason}"
     for key, value in (about or {}).items():
-        if key not in ("version", "stamps", "sensors"):
-            yield f"{key}: {value}"
+        if key not in ("version", "stamps", "sensors", "part"):
+            yield from _told(key.replace("_", " "), value)
     unread = sorted(
         channel.topic
         for channel in file.channels.values()
@@ -374,6 +374,20 @@ def _notes(file: McapFile, channels: dict[int, ItemChannel], about: Any) -> Iter
     )
     if unread:
         yield f"not read here: {', '.join(unread)}"
+
+
+def _told(key: str, value: str) -> Iterator[str]:
+    """What a drive says of itself: text, or a list or a table as JSON."""
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        found = value
+    if isinstance(found, dict):
+        found = [f"{name}: {what}" for name, what in found.items()]
+    if isinstance(found, list):
+        yield from (f"{key}: {one}" for one in found)
+    else:
+        yield f"{key}: {found}"
 
 
 def _nothing_to_read(path: Path, file: McapFile) -> RequestError:
