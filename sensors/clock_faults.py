@@ -19,6 +19,7 @@ from sensors.survey import SensorSurvey, Survey
 GAP_PERIODS = 1.5  # a step from here on has lost something
 UNEVEN = 0.01  # of the median period; KITTI's triggered cameras keep 0.002, free-running ones do not keep this
 MOST_TOLD = 6  # single steps and ranges in words; all are counted
+APART_NS = 1_000_000_000  # between two sensors' stamps: from here on they have nothing in common
 _NS_PER_MS = 1e6
 
 
@@ -119,6 +120,8 @@ def _of_steps(
             f"{len(frames)} of {len(steps)} steps differ by over {UNEVEN:.0%} from {in_words(period)}{of_clock}: "
             f"{in_words(float(steps[is_uneven].min()))} to {in_words(float(steps[is_uneven].max()))}"
         )
+        if tiny := int((steps[is_uneven] < period / 10).sum()):
+            what += f", {tiny} below a tenth of it"
         if len(frames) <= MOST_TOLD:
             what += f", to frames {ranges(frames)}"
         yield ClockFault(sensor, ClockFaultKind.UNEVEN, len(frames), frames, what)
@@ -154,7 +157,9 @@ def _of_other_clock(sensor: SensorSurvey, clock: str, values: NDArray[np.int64])
     if least or most:
         spread = f", and drifts by {in_words(most - least)}" if most > least else ""
         ahead = "ahead of" if differences[0] > 0 else "behind"
-        what = f"{clock} is {in_words(abs(int(differences[0])))} {ahead} the stamps{spread}"
+        seconds = f"{abs(int(differences[0])) / 1e9:.3f} s"
+        days = f" ({in_words(abs(int(differences[0])))})" if abs(differences[0]) > 172_800e9 else ""
+        what = f"{clock} is {seconds}{days} {ahead} the stamps{spread}"
         frames = tuple(sensor.numbers[is_told].tolist())
         yield ClockFault(sensor.sensor, ClockFaultKind.OTHER_CLOCK, len(differences), frames, what)
         yield from _of_steps(sensor.sensor, clock, values[is_told], sensor.numbers[is_told])
@@ -220,4 +225,6 @@ def _period(sensor: SensorSurvey) -> float:
 
 
 def _overlap(one: SensorSurvey, other: SensorSurvey) -> bool:
-    return bool(one.stamps_ns.min() <= other.stamps_ns.max() and other.stamps_ns.min() <= one.stamps_ns.max())
+    """Whether two sensors saw at one time, or nearly: a sensor may have a single item."""
+    before, after = (one, other) if one.stamps_ns.min() <= other.stamps_ns.min() else (other, one)
+    return bool(after.stamps_ns.min() - before.stamps_ns.max() <= APART_NS)

@@ -22,17 +22,22 @@ from sensors.source import Source, Span
 
 # A new format is one new file in `drives/` and one line here: "module:class", imported when first used, so
 # that asking for help does not load FFmpeg.
-_VIDEO = "sensors.drives.video:VideoFile"
+_VIDEO = "sensors.drives.stamped_video:open_video_file"
 _IMAGES = "sensors.drives.images:ImageFolder"
 
 READERS_BY_SUFFIX = dict.fromkeys(IMAGE_SUFFIXES, _IMAGES) | dict.fromkeys(VIDEO_SUFFIXES, _VIDEO)
+_ROS_BAG = "sensors.drives.ros:RosBag"
+READERS_BY_SUFFIX[".bag"] = _ROS_BAG
 READERS_BY_SUFFIX[".mcap"] = "sensors.drives.mcap.drive:McapDrive"
 # Folders that are drives: what recognises one, and what reads it; any other folder is one of images.
 FOLDERS = {
     "sensors.drives.kitti:is_kitti_drive": "sensors.drives.kitti:KittiDrive",
     "sensors.drives.radiate:is_radiate_drive": "sensors.drives.radiate:RadiateDrive",
+    "sensors.drives.nuscenes:is_nuscenes": "sensors.drives.nuscenes:NuScenesDrive",
+    "sensors.drives.comma:is_comma_segment": "sensors.drives.comma:CommaSegment",
+    "sensors.drives.ros:is_ros2_bag": _ROS_BAG,
 }
-# Drives of many files, which treat each sensor's clock as they are told.
+# Drives of several sensors, which treat each sensor's clock as they are told.
 WITH_CLOCKS = set(FOLDERS.values())
 # Their sensors have the names under which they were recorded, unless NAME= gives them another.
 NAMED_INSIDE = {".mcap"}
@@ -138,7 +143,8 @@ def recorded_name(uri: str) -> tuple[str, str]:
     if written is not None:
         return written, rest
     path = Path(unquote(split_scheme(uri)[1].removeprefix("//")) if split_scheme(uri)[0] == "file" else uri)
-    if path.is_dir() and _folder_reader(path) in WITH_CLOCKS:
+    reader = _folder_reader(path) if path.is_dir() else READERS_BY_SUFFIX.get(path.suffix.lower())
+    if reader in WITH_CLOCKS:
         return "", uri
     return default_name(uri), uri
 

@@ -1,6 +1,6 @@
 """What each sensor of a drive saw, on one sheet: pictures with scans projected into them, and scans from above.
 
-A row is a moment. Points lie in a picture through the drive's calibration, coloured by their distance: near is red, far
+A block of tiles is a moment. Points lie in a picture through the drive's calibration, coloured by their distance: near is red, far
 is blue. From above, x is to the right and y is up, each scan in its own axes; radar targets lie over lidar points.
 """
 
@@ -25,7 +25,8 @@ from sensors.survey import Survey, survey_of
 MOMENTS = 4
 TILE_WIDTH = 640
 TILE_HEIGHT = 360
-MOST_CAMERAS = 6  # in a row
+ACROSS = 3  # tiles beside each other
+MOST_CAMERAS = 8  # of a moment
 _AROUND_NS = 500_000_000  # how far from a moment a sensor's item may lie
 _RANGE_M = 60.0  # of the view from above, in each direction
 _FAR_M = 50.0  # where the colours end
@@ -96,7 +97,10 @@ def _row(moment: _Moment, sensors: Sequence[SensorInfo], calibration: Calibratio
     tiles = [_picture(frame, scans, calibration, moment) for frame in frames if isinstance(frame, Frame)]
     if scans:
         tiles.append(_from_above(scans, moment))
-    return np.hstack(tiles) if tiles else np.full((TILE_HEIGHT, TILE_WIDTH, 3), _BACK, np.uint8)
+    while not tiles or len(tiles) % min(ACROSS, len(tiles)):
+        tiles.append(np.full((TILE_HEIGHT, TILE_WIDTH, 3), _BACK, np.uint8))
+    across = min(ACROSS, len(tiles))
+    return np.vstack([np.hstack(tiles[first : first + across]) for first in range(0, len(tiles), across)])
 
 
 def _picture(frame: Frame, scans: Sequence[PointCloud | RadarScan], calibration: Calibration, moment: _Moment) -> Image:

@@ -164,6 +164,9 @@ def in_lines(report: Report) -> Iterator[str]:
 
 
 def _table(report: Report, first_ns: int) -> Iterator[str]:
+    if not report.sensors:
+        yield "no sensors"
+        return
     rows = [("sensor", "kind", "count", "missing", "rate", "period ms", "size", "starts")]
     for sensor in report.sensors:
         info = sensor.info

@@ -66,7 +66,7 @@ class SensorIndex:
     width: int | None = None
     height: int | None = None
     other_clocks: Mapping[str, Sequence[int]] = field(default_factory=dict)  # ns by name, one a capture
-    notes: tuple[str, ...] = ()
+    notes: Callable[[], tuple[str, ...]] = tuple  # what is to be known of it, for people; asked for by a survey
 
 
 class IndexedDrive:
@@ -85,12 +85,14 @@ class IndexedDrive:
         clocks: Clocks | None = None,
         calibration: Calibration | None = None,
         notes: Sequence[str] = (),
+        *,
+        may_be_empty: bool = False,
     ) -> None:
         self._closed = Event()
         self._path = path
         self._index = {sensor: index for sensor, index in sensors.items() if index.captures}
         self._notes = tuple(notes)
-        if not self._index:
+        if not self._index and not may_be_empty:
             raise RequestError(str(path), "has no images and no scans in it", "give the folder of a whole drive")
         _check_known(clocks or {}, self._index)
         self._names = {sensor: f"{name}-{sensor}" if name else sensor for sensor in self._index}
@@ -161,12 +163,12 @@ class IndexedDrive:
             other_clocks_ns=tuple(
                 (name, np.array(values, np.int64)[stamped]) for name, values in index.other_clocks.items()
             ),
-            notes=index.notes,
+            notes=index.notes(),
         )
 
     def _within(self, span: Span, judged: Mapping[str, Sequence[Judged]]) -> list[tuple[int, str, int, str]]:
         """Stamp, sensor, place in its captures and fault of what will be read, in the order of the stamps."""
-        first_ns = min(of_sensor[0].stamp_ns for of_sensor in judged.values())
+        first_ns = min((of_sensor[0].stamp_ns for of_sensor in judged.values()), default=0)
         start_ns = first_ns + span.start_ns
         end_ns = None if span.end_ns is None else first_ns + span.end_ns
         found = []

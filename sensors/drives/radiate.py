@@ -32,7 +32,7 @@ SENSORS: dict[str, tuple[Kind, str]] = {
 }
 RADAR, LIDAR, MOTION = "Navtech_Polar", "velo_lidar", "GPS_IMU_Twist"
 RANGE_RESOLUTION_M = 0.17361
-TARGET_FIELDS = ("x", "y", "intensity")  # metres, ahead and left of the radar; 0..255
+TARGET_FIELDS = ("x", "y", "intensity")  # metres, right and ahead, as the lidar beside it; 0..255
 POINT_FIELDS = ("x", "y", "z", "intensity", "ring")
 # Of the 55 numbers of a file: position, orientation as a quaternion, IMU and twist; between them are covariances.
 _MOTION = {
@@ -62,7 +62,7 @@ class RadiateDrive(IndexedDrive):
 
     def __init__(self, path: Path, name: str, span: Span | None = None, clocks: Clocks | None = None) -> None:
         sensors = {
-            sensor: SensorIndex(kind, _captures(path, sensor, suffix), notes=_notes(path, sensor))
+            sensor: SensorIndex(kind, _captures(path, sensor, suffix), notes=partial(_notes, path, sensor))
             for sensor, (kind, suffix) in SENSORS.items()
             if (path / sensor).is_dir() or (path / f"{sensor}.txt").is_file()
         }
@@ -125,7 +125,7 @@ def _read_polar(file: Path) -> Table:
         raise UnreadableFileError(f"{file.name}: has {grey.size} cells, which no radar image has")
     azimuth = np.arange(directions) * (2 * np.pi / directions)
     distance = np.arange(ranges)[:, None] * RANGE_RESOLUTION_M
-    cells = [distance * np.cos(azimuth), -distance * np.sin(azimuth), grey]
+    cells = [distance * np.sin(azimuth), distance * np.cos(azimuth), grey]
     return Table(np.stack([cell.ravel() for cell in cells], axis=1).astype(np.float32), TARGET_FIELDS)
 
 
