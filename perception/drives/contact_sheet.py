@@ -1,7 +1,7 @@
 """What each sensor of a drive saw, on one sheet: pictures with scans projected into them, and scans from above.
 
-A block of tiles is a moment. Points lie in a picture through the drive's calibration, coloured by their distance: near is red, far
-is blue. From above, x is to the right and y is up, each scan in its own axes; radar targets lie over lidar points.
+A block of tiles is a moment. Points lie in a picture through the drive's calibration, coloured by their distance: near
+is red, far is blue. From above, x is to the right and y is up, each scan in its own axes; radar lies over lidar.
 """
 
 from __future__ import annotations

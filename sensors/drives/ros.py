@@ -9,7 +9,7 @@ through once on opening, for the stamps; what is in a message is looked at when 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -24,7 +24,7 @@ from sensors.calibration import Calibration, CameraCalibration
 from sensors.drives.image_file import UnreadableFileError, decode_image, image_format
 from sensors.drives.indexed import Capture, Clocks, IndexedDrive, Picture, SensorIndex, Table
 from sensors.errors import RequestError
-from sensors.frame import CodedImage
+from sensors.frame import CodedImage, Item
 from sensors.naming import distinct_name, safe_name
 from sensors.source import Kind, Span
 
@@ -59,29 +59,26 @@ class RosBag(IndexedDrive):
 
     def __init__(self, path: Path, name: str, span: Span | None = None, clocks: Clocks | None = None) -> None:
         self._bag = _Bag(path)
-        try:
+        with self._bag.opened():
             topics, calibration, unread = self._bag.topics()
-            sensors = {
-                topic.sensor: SensorIndex(
-                    topic.kind,
-                    [
-                        Capture(number, stamp, partial(self._bag.read, topic, number), f"message {number}")
-                        for number, stamp in enumerate(topic.stamps_ns)
-                    ],
-                    other_clocks={"bag time": topic.logged_ns} if topic.logged_ns != topic.stamps_ns else {},
-                )
-                for topic in topics
-            }
-            notes = [f"not read here: {', '.join(unread)}"] if unread else []
-            notes += _silences([stamp for topic in topics for stamp in topic.logged_ns])
-            super().__init__(path, name, sensors, span, clocks, calibration, notes, may_be_empty=True)
-        except BaseException:
-            self._bag.close()
-            raise
+        sensors = {
+            topic.sensor: SensorIndex(
+                topic.kind,
+                [
+                    Capture(number, stamp, partial(self._bag.read, topic, number), f"message {number}")
+                    for number, stamp in enumerate(topic.stamps_ns)
+                ],
+                other_clocks={"bag time": topic.logged_ns} if topic.logged_ns != topic.stamps_ns else {},
+            )
+            for topic in topics
+        }
+        notes = [f"not read here: {', '.join(unread)}"] if unread else []
+        notes += _silences([stamp for topic in topics for stamp in topic.logged_ns])
+        super().__init__(path, name, sensors, span, clocks, calibration, notes, may_be_empty=True)
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-        self._bag.close()
+    def __iter__(self) -> Iterator[Item]:
+        with self._bag.opened():
+            yield from super().__iter__()
 
 
 @dataclass(slots=True)
@@ -90,7 +87,7 @@ class _Topic:
 
     sensor: str
     kind: Kind
-    connections: list[Any]
+    topic: str
     to_content: Callable[[Any], Picture | Table]
     stamps_ns: list[int] = field(default_factory=list)
     logged_ns: list[int] = field(default_factory=list)  # in the bag, message by message
@@ -99,30 +96,39 @@ class _Topic:
 
 
 class _Bag:
-    """An open bag."""
+    """A bag, which is open while it is read."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reader: Any = None
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Open it for the block. Raises `RequestError`."""
         try:
             from rosbags.highlevel import AnyReader
             from rosbags.typesys import Stores, get_typestore
         except ImportError:
             remedy = "install it: pip install 'edge-perception[ros]'"
-            raise RequestError(str(path), "needs rosbags, which is not installed", remedy) from None
-        self._path = path
-        self._is_open = False
+            raise RequestError(str(self._path), "needs rosbags, which is not installed", remedy) from None
         try:
-            self._reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
-            self._reader.open()
+            reader = AnyReader([self._path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
+            reader.open()
         except Exception as error:  # rosbags, SQLite, YAML and decompressors each have their own
             what = f"cannot be opened as a bag ({_first_line(error)})"
-            raise RequestError(str(path), what, "check that it is whole: one that was cut off has no index") from None
-        self._is_open = True
-
-    def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
+            remedy = "check that it is whole: one that was cut off has no index"
+            raise RequestError(str(self._path), what, remedy) from None
+        self._reader = reader
+        try:
+            yield
+        finally:
+            self._reader = None
             with suppress(Exception):
-                self._reader.close()
+                reader.close()
+
+    def _messages(self, topic: str) -> Iterator[Any]:
+        connections = [connection for connection in self._reader.connections if connection.topic == topic]
+        return iter(self._reader.messages(connections=connections))
 
     def topics(self) -> tuple[list[_Topic], Calibration, list[str]]:
         """Every sensor with its stamps, the cameras' calibration, and the topics that are not read."""
@@ -130,27 +136,28 @@ class _Bag:
         for connection in self._reader.connections:
             by_topic.setdefault(connection.topic, []).append(connection)
         topics: list[_Topic] = []
-        unread, cameras = [], []
+        unread: list[str] = []
+        cameras: list[str] = []
         taken: list[str] = []
         for name, connections in sorted(by_topic.items()):
             kind = connections[0].msgtype
             if kind in _READERS:
                 sensor = distinct_name(safe_name(name.strip("/").replace("/", "_")), taken)
                 taken.append(sensor)
-                topics.append(_Topic(sensor, _READERS[kind][0], connections, _READERS[kind][1]))
+                topics.append(_Topic(sensor, _READERS[kind][0], name, _READERS[kind][1]))
             elif kind == "sensor_msgs/msg/CameraInfo":
-                cameras.append((name, connections))
+                cameras.append(name)
             else:
                 unread.append(f"{name} ({kind})")
         for topic in topics:
             self._stamp(topic)
-        found = [self._camera(name, connections, taken) for name, connections in cameras]
+        found = [self._camera(name, taken) for name in cameras]
         used = [topic for topic in topics if topic.stamps_ns]
         return used, Calibration(tuple(camera for camera in found if camera is not None)), unread
 
     def _stamp(self, topic: _Topic) -> None:
         try:
-            for connection, logged_ns, raw in self._reader.messages(connections=topic.connections):
+            for connection, logged_ns, raw in self._messages(topic.topic):
                 stamp_ns = 0
                 with suppress(Exception):  # a message that cannot be parsed keeps its place, and is a Fault later
                     message: Any = self._reader.deserialize(raw, connection.msgtype)
@@ -163,12 +170,12 @@ class _Bag:
                 what = f"cannot be read ({_first_line(error)})"
                 raise RequestError(str(self._path), what, "check that it is whole") from None
 
-    def _camera(self, name: str, connections: list[Any], sensors: list[str]) -> CameraCalibration | None:
+    def _camera(self, name: str, sensors: list[str]) -> CameraCalibration | None:
         """What a CameraInfo says of the camera whose pictures lie beside it."""
         place = safe_name("_".join(name.strip("/").split("/")[:-1]))
         sensor = next((sensor for sensor in sensors if sensor.startswith(place)), place)
         try:
-            connection, _, raw = next(iter(self._reader.messages(connections=connections)))
+            connection, _, raw = next(self._messages(name))
             info: Any = self._reader.deserialize(raw, connection.msgtype)
             projection = np.array(info.P if hasattr(info, "P") else info.p, np.float64).reshape(3, 4)
             distortion = tuple(float(value) for value in (info.D if hasattr(info, "D") else info.d))
@@ -185,7 +192,7 @@ class _Bag:
         """Give a message's content. In the order of a topic each costs one step. Raises `UnreadableFileError`."""
         try:
             if topic.ahead is None or number < topic.next:
-                topic.ahead, topic.next = iter(self._reader.messages(connections=topic.connections)), 0
+                topic.ahead, topic.next = self._messages(topic.topic), 0
             while True:
                 connection, _, raw = next(topic.ahead)
                 topic.next += 1

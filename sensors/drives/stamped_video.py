@@ -2,8 +2,8 @@
 
 Line n is the stamp of the n-th picture shown: a whole number is ns, one with a decimal point seconds. Of a line with
 commas the last word counts, so that `frame,stamp` may be written; a first line without a number is a heading. What a
-video's own times say is another clock then, and told by a survey. A picture without a line, a line without a picture and
-a stamp that goes back are Faults.
+video's own times say is another clock then, and told by a survey. A picture without a line, a line without a picture
+and a stamp that goes back are Faults.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 
@@ -44,8 +45,8 @@ class StampedVideo:
     """
 
     def __init__(self, path: Path, name: str, stamps: Path, span: Span | None = None) -> None:
+        self._closed = Event()
         self._name = name
-        self._path = path
         self._raw = read_stamps(stamps)
         if not self._raw:
             raise RequestError(str(stamps), "holds no stamps", "write one a line, or take the file away")
@@ -83,10 +84,8 @@ class StampedVideo:
 
     def close(self) -> None:
         """End the iteration at its next packet. Any thread, any number of times."""
-        self._closed = True
+        self._closed.set()
         self._video.close()
-
-    _closed = False
 
     def __iter__(self) -> Iterator[Item]:
         given = shown = 0
@@ -106,10 +105,10 @@ class StampedVideo:
             else:
                 yield restamped(item, sequence=given, stamp_ns=stamp_ns)
             given += 1
-            if self._closed:
+            if self._closed.is_set():
                 return
         for number in range(shown, len(self._judged)):
-            if self._closed:
+            if self._closed.is_set():
                 return
             stamp_ns = self._judged[number].stamp_ns
             if self._is_within(stamp_ns):
@@ -167,7 +166,6 @@ def _stamp_ns(word: str) -> int | None:
     try:
         value = Decimal(word)
         stamp = value * 1_000_000_000 if "." in word or "e" in word.lower() else value
-        stamp_ns = int(stamp.to_integral_value())
-    except (InvalidOperation, ValueError, OverflowError):
+        return int(stamp.to_integral_value()) if abs(stamp) < _LARGEST_NS else None
+    except (InvalidOperation, ValueError, OverflowError):  # no number, or none that is one
         return None
-    return stamp_ns if abs(stamp_ns) < _LARGEST_NS else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import drive_formats
 import drive_media
 import numpy as np
 import pytest
@@ -59,6 +60,26 @@ def _cut_mcap(folder: Path) -> Path:
         place = [chunk for chunk in file.chunks if len(chunk.channels) == 0][-2]
     path.write_bytes(path.read_bytes()[: place.offset + place.length - 100])
     return path
+
+
+def _damaged_radiate(folder: Path) -> Path:
+    drive = drive_formats.write_radiate(folder / "radiate")
+    (drive / "zed_left" / "000003.png").unlink()
+    (drive / "velo_lidar" / "000004.csv").write_text("1,2,3")
+    (drive / "GPS_IMU_Twist" / "000005.txt").write_text("nowhere")
+    stamps = drive / "zed_right.txt"
+    lines = stamps.read_text().splitlines()
+    stamps.write_text("\n".join([*lines[:4], lines[4].replace("1500000000", "1499999999"), *lines[5:7]]))
+    return drive
+
+
+def _damaged_nuscenes(folder: Path) -> Path:
+    drive = drive_formats.write_nuscenes(folder / "nuscenes")
+    for file, content in zip(sorted(drive.glob("*LIDAR*")), (b"", b"short"), strict=False):
+        file.write_bytes(content)
+    radar = sorted(drive.glob("sweeps/*/*"))[2]
+    radar.write_bytes(radar.read_bytes()[:-120])
+    return drive
 
 
 MCAP_DAMAGED = 2  # frames that the damaged chunk held
@@ -133,6 +154,41 @@ CASES = {
     ),
     "MCAP drive, looped": Case(_damaged_mcap, items=96, faults=9, loop=3),
     "MCAP of another recorder": Case(lambda folder: drive_media.write_foreign_mcap(folder / "drive.mcap"), items=8),
+    "RADIATE drive": Case(lambda folder: drive_formats.write_radiate(folder / "radiate"), items=40),
+    "damaged RADIATE drive": Case(_damaged_radiate, items=40, faults=5),
+    "RADIATE drive, span": Case(_damaged_radiate, items=9, faults=1, span=Span(400_000_000, 200_000_000)),
+    "nuScenes files": Case(lambda folder: drive_formats.write_nuscenes(folder / "nuscenes"), items=24),
+    "damaged nuScenes files": Case(_damaged_nuscenes, items=24, faults=3),
+    "comma2k19 segment": Case(lambda folder: drive_formats.write_comma(folder / "40"), items=40),
+    "comma2k19 segment without a video": Case(
+        lambda folder: drive_formats.write_comma(folder / "40", video=False), items=40, faults=8
+    ),
+    "comma2k19 segment, span": Case(
+        lambda folder: drive_formats.write_comma(folder / "40"), items=20, span=Span(100_000_000, 200_000_000)
+    ),
+    "video with stamps": Case(lambda folder: drive_formats.write_stamped_video(folder / "stamped"), items=24),
+    "video with stamps, span": Case(
+        lambda folder: drive_formats.write_stamped_video(folder / "stamped"),
+        items=6,
+        span=Span(300_000_000, 300_000_000),
+    ),
+    "video with too few stamps": Case(
+        lambda folder: drive_formats.write_stamped_video(folder / "stamped", [str(10**9 * n) for n in range(20)]),
+        items=24,
+        faults=4,
+    ),
+    "video with too many stamps": Case(
+        lambda folder: drive_formats.write_stamped_video(folder / "stamped", [f"{n}.5" for n in range(30)]),
+        items=30,
+        faults=6,
+    ),
+    "bag of ROS 1": Case(lambda folder: drive_formats.write_ros1(folder / "drive.bag"), items=24),
+    "bag of ROS 1, span": Case(
+        lambda folder: drive_formats.write_ros1(folder / "drive.bag"), items=9, span=Span(200_000_000, 300_000_000)
+    ),
+    "bag of ROS 2, db3": Case(lambda folder: drive_formats.write_ros2(folder / "bag", mcap=False), items=24),
+    "bag of ROS 2, MCAP": Case(lambda folder: drive_formats.write_ros2(folder / "bag", mcap=True), items=24),
+    "bag of ROS 2, looped": Case(lambda folder: drive_formats.write_ros2(folder / "bag", mcap=True), items=72, loop=3),
     "RTSP camera": Case(None, items=LIVE_ITEMS),
     "one image": Case(lambda folder: drive_media.write_images(folder / "images", 1) / "frame0.png", items=1),
 }
