@@ -52,16 +52,16 @@ def parse_policies(texts: Sequence[str]) -> dict[str, ClockPolicy]:
     """Policies by sensor, written `SENSOR=REMEDY`, `SENSOR=offset:SECONDS`, or both with a comma. RequestError."""
     found: dict[str, ClockPolicy] = {}
     for text in texts:
-        sensor, equals, rest = text.partition("=")
+        sensor, _, rest = text.partition("=")
         remedy: Remedy = "fault"
         offset_ns = 0
         for part in rest.split(","):
             if part.startswith(_OFFSET):
                 offset_ns = _offset_ns(text, part.removeprefix(_OFFSET))
-            elif part in _REMEDIES:
+            elif sensor and part in _REMEDIES:
                 remedy = part
             else:
-                what = f"{part!r} is no policy" if equals and sensor else "names no sensor and policy"
+                what = f"{part!r} is no policy" if sensor and part else "names no sensor and policy"
                 known = f"{', '.join(_REMEDIES)} or offset:SECONDS"
                 raise RequestError(f"--clock {text}", what, f"write SENSOR=POLICY, with {known}")
         found[sensor] = ClockPolicy(remedy, offset_ns)

@@ -9,7 +9,7 @@ and a stamp that goes back are Faults.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from threading import Event
 
@@ -167,5 +167,5 @@ def _stamp_ns(word: str) -> int | None:
         value = Decimal(word)
         stamp = value * 1_000_000_000 if "." in word or "e" in word.lower() else value
         return int(stamp.to_integral_value()) if abs(stamp) < _LARGEST_NS else None
-    except (InvalidOperation, ValueError, OverflowError):  # no number, or none that is one
+    except (ArithmeticError, ValueError):  # no number, or none that is one
         return None
