@@ -79,7 +79,7 @@ def _array(path: Path) -> NDArray[np.float64]:
         # As a map: a header that says more than there is takes no memory.
         found: Any = np.lib.format.open_memmap(path, mode="r")
         array = np.array(found, np.float64)
-    except (OSError, ValueError, TypeError, SyntaxError, OverflowError) as error:
+    except Exception as error:  # NumPy reads a header as Python does: a damaged one may raise anything
         raise RequestError(str(path), f"is no array of numbers ({error})", "copy the segment again") from None
     return array
 

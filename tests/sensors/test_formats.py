@@ -190,6 +190,7 @@ def test_a_comma_segment_gives_what_its_arrays_hold(tmp_path: Path) -> None:
     ("file", "content", "message"),
     [
         ("processed_log/CAN/speed/t", b"no array", "is no array of numbers"),
+        ("processed_log/CAN/speed/t", b"\x93NUMPY\x01\x00\x0e\x00{'descr': '<f8\0", "is no array of numbers"),
         ("processed_log/CAN/speed/value", None, "numbers, and there are 8 times"),
         ("global_pose/frame_times", b"", "is no array of numbers"),
         ("camera_intrinsics.txt", b"[1, 2]", "is no matrix of 3 by 3"),

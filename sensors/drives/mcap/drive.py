@@ -382,12 +382,16 @@ def _told(key: str, value: str) -> Iterator[str]:
         found = json.loads(value)
     except (ValueError, RecursionError):
         found = value
+    yield from (f"{key}: {one}" for one in _flat(found))
+
+
+def _flat(found: Any) -> Iterator[str]:
     if isinstance(found, dict):
-        found = [f"{name}: {what}" for name, what in found.items()]
-    if isinstance(found, list):
-        yield from (f"{key}: {one}" for one in found)
+        yield from (f"{name}: {one}" for name, what in found.items() for one in _flat(what))
+    elif isinstance(found, list):
+        yield from (one for what in found for one in _flat(what))
     else:
-        yield f"{key}: {found}"
+        yield str(found)
 
 
 def _nothing_to_read(path: Path, file: McapFile) -> RequestError:
