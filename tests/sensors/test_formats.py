@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -25,7 +26,8 @@ from sensors.frame import Fault, Frame, Item, PointCloud, RadarScan, Reading
 from sensors.opening import open_source
 
 ITEMS = drive_formats.ITEMS
-fuzzed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = int(os.environ.get("SOURCE_FUZZ_EXAMPLES", "60"))
+fuzzed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def read(path: Path) -> dict[str, list[Item]]:
@@ -281,7 +283,9 @@ def test_a_bag_that_was_cut_off_is_refused_in_words(tmp_path: Path) -> None:
         open_source(str(path))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=max(25, EXAMPLES // 4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(draws=st.data())
 def test_a_damaged_bag_is_faults_or_words(
     draws: st.DataObject, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory

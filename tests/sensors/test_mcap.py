@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zlib
@@ -27,7 +28,8 @@ from sensors.errors import RequestError
 
 Row = tuple[str, int, int, bytes]  # topic, log time, sequence, data
 
-fuzzed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = int(os.environ.get("SOURCE_FUZZ_EXAMPLES", "60"))
+fuzzed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def written(path: Path, messages: int = 60, *, end: bool = True) -> list[Row]:

@@ -39,6 +39,7 @@ _RAW_IMAGES = {"bgr8": None, "rgb8": cv2.COLOR_RGB2BGR, "mono8": cv2.COLOR_GRAY2
 # `ENTRY`, and when the sensor took it. A chunk that is lost as a whole is the number -2, -3, ... of its loss.
 _STAMPED = np.dtype([("stamp", "<i8"), *ENTRY.descr])
 _FIRST_LOSS = -2
+_DEEPEST = 3  # of what a drive says of itself
 
 
 @dataclass(slots=True)
@@ -243,8 +244,8 @@ def _item(channel: ItemChannel, reader: _Reader, stamp_ns: int, arrival_ns: int,
     if channel.part == "faults":
         return Fault(name, sequence, stamp_ns, arrival_ns, message.message or "a fault without a reason")
     if channel.part == "image":
-        image = decode_image(message.data, "the image")
-        coded = CodedImage(message.format, message.data)
+        coded = CodedImage(message.format, message.data)  # asked for once: each time it is a copy
+        image = decode_image(coded.data, "the image")
         return Frame(name, sequence, stamp_ns, arrival_ns, time.monotonic_ns(), image, coded=coded)
     if channel.part == "raw":
         return Frame(name, sequence, stamp_ns, arrival_ns, time.monotonic_ns(), _raw_image(message))
@@ -385,11 +386,13 @@ def _told(key: str, value: str) -> Iterator[str]:
     yield from (f"{key}: {one}" for one in _flat(found))
 
 
-def _flat(found: Any) -> Iterator[str]:
-    if isinstance(found, dict):
-        yield from (f"{name}: {one}" for name, what in found.items() for one in _flat(what))
+def _flat(found: Any, depth: int = 0) -> Iterator[str]:
+    if depth > _DEEPEST:
+        yield "..."
+    elif isinstance(found, dict):
+        yield from (f"{name}: {one}" for name, what in found.items() for one in _flat(what, depth + 1))
     elif isinstance(found, list):
-        yield from (one for what in found for one in _flat(what))
+        yield from (one for what in found for one in _flat(what, depth + 1))
     else:
         yield str(found)
 

@@ -55,6 +55,7 @@ _NUMBERS = {
     PackedElementField.FLOAT32: "<f4",
     PackedElementField.FLOAT64: "<f8",
 }
+_IMAGE_DATA = bytes([CompressedImage.DESCRIPTOR.fields_by_name["data"].number << 3 | 2])  # its tag: bytes follow
 _WIDEST_POINT = 1 << 16  # bytes; a wider one is a damaged message
 
 
@@ -85,10 +86,19 @@ def time_of(stamp_ns: int) -> Timestamp:
 
 
 def image_message(sensor: str, stamp_ns: int, image_format: str, data: bytes) -> bytes:
-    """`foxglove.CompressedImage`."""
-    return CompressedImage(
-        timestamp=time_of(stamp_ns), frame_id=sensor, format=image_format, data=data
-    ).SerializeToString()
+    """`foxglove.CompressedImage`. The picture is laid behind the rest instead of through protobuf: two copies less."""
+    head = CompressedImage(timestamp=time_of(stamp_ns), frame_id=sensor, format=image_format).SerializeToString()
+    return b"".join([head, _IMAGE_DATA, _varint(len(data)), data])
+
+
+def _varint(number: int) -> bytes:
+    """A number as protobuf writes lengths: 7 bits a byte, the lowest first."""
+    written = bytearray()
+    while number > 127:
+        written.append(number & 127 | 128)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
 
 
 def video_message(sensor: str, stamp_ns: int, data: bytes) -> bytes:
@@ -264,6 +274,6 @@ def log_message(sensor: str, stamp_ns: int, reason: str) -> bytes:
 def parsed(message: type[Message], data: bytes | memoryview) -> Any:
     """Parse a protobuf message. Raises `UnreadableMessageError`."""
     try:
-        return message.FromString(bytes(data))
+        return message.FromString(data)  # type: ignore[arg-type]  # it takes a view as well, and copies it once
     except DecodeError:
         raise UnreadableMessageError(f"a message is no {message.DESCRIPTOR.full_name}") from None

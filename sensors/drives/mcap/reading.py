@@ -35,13 +35,16 @@ MESSAGE_HEAD = struct.Struct("<BQHIQQ")  # record head, channel, sequence, log t
 CHUNK_HEAD = struct.Struct("<QQQI")  # first and last log time, size and CRC-32 of what is in it
 MESSAGE_FIELDS_BYTES = MESSAGE_HEAD.size - RECORD_HEAD.size
 _FOOTER = struct.Struct("<BQQQI")
+_INDEX_HEAD = struct.Struct("<HI")  # of a message index: channel, bytes that follow
+_CHUNK_INDEX_HEAD = struct.Struct("<QQQQI")  # of a chunk's index: first and last time, place, length; bytes of places
+_CHUNK_INDEX_PLACE = struct.Struct("<HQ")  # channel, and where its message index is
 
 # Real chunks hold 1 to 16 MB. What asks for more memory than this is a damaged or a hostile header.
 MOST_CHUNK_BYTES = 256 << 20
 MOST_RECORD_BYTES = 16 << 20  # of a schema, a channel, metadata
 MOST_SUMMARY_BYTES = 256 << 20
 MOST_MESSAGES = 20_000_000  # five hours of a sensor that measures a thousand times a second
-_CHUNKS_KEPT_BYTES = 32 << 20
+_CHUNKS_KEPT_BYTES = 4 << 20  # a few: more are new memory for each, and reading halves its speed at 32 MB
 _WALK_BYTES = 1 << 16
 
 ENTRY = np.dtype([("log_time", "<i8"), ("offset", "<i8"), ("chunk", "<i4"), ("channel", "<u2")])
@@ -249,7 +252,7 @@ class McapFile:
         try:
             for kind, payload in _records_in(summary):
                 if kind == Opcode.CHUNK_INDEX:
-                    self.chunks.append(self._chunk_place(records.ChunkIndex.read(_stream(payload))))
+                    self.chunks.append(self._chunk_place(payload))
                 elif kind == Opcode.METADATA_INDEX:
                     metadata.append(records.MetadataIndex.read(_stream(payload)))
                 elif kind == Opcode.STATISTICS:
@@ -290,16 +293,19 @@ class McapFile:
         used = {channel for chunk in self.chunks for channel in chunk.channels}
         return used <= self.channels.keys() and (bool(self.chunks) or not has_messages)
 
-    def _chunk_place(self, index: Any) -> ChunkPlace:
+    def _chunk_place(self, payload: bytes) -> ChunkPlace:
         """From the summary's record; raises `DamagedError` where it leads out of the file."""
-        end = index.chunk_start_offset + index.chunk_length
-        if end + index.message_index_length > self.size:
-            raise DamagedError("a chunk of the index lies outside of the file")
-        channels = tuple(index.message_index_offsets)
+        first_ns, last_ns, offset, length, places = _CHUNK_INDEX_HEAD.unpack_from(payload)
+        behind = _CHUNK_INDEX_HEAD.size + places
+        if places % _CHUNK_INDEX_PLACE.size or behind + 8 > len(payload):
+            raise DamagedError("a chunk of the index is not as it says")
+        named = memoryview(payload)[_CHUNK_INDEX_HEAD.size : behind]
+        channels = tuple(channel for channel, _ in _CHUNK_INDEX_PLACE.iter_unpack(named))
         # Where no channel has an index there, its length is no clue: some writers leave it 0.
-        length = index.message_index_length if channels else 0
-        first_ns, last_ns = index.message_start_time, index.message_end_time
-        return ChunkPlace(index.chunk_start_offset, index.chunk_length, first_ns, last_ns, end, length, channels)
+        index_length = int.from_bytes(payload[behind : behind + 8], "little") if channels else 0
+        if offset + length + index_length > self.size:
+            raise DamagedError("a chunk of the index lies outside of the file")
+        return ChunkPlace(offset, length, first_ns, last_ns, offset + length, index_length, channels)
 
     def _walk(self) -> None:
         """Find every record from the beginning on; stop where the file ends, or no record can be."""
@@ -370,54 +376,50 @@ class McapFile:
 
     def _entries(self) -> NDArray[Any]:
         """Every message of every chunk, by time."""
-        found = [np.array(self._loose, ENTRY)]
+        found = [_Run(_NO_CHUNK, channel, np.array([[time, offset]])) for time, offset, _, channel in self._loose]
         count = len(self._loose)
         for number, place in enumerate(self.chunks):
             try:
-                found.append(self._entries_of(number, place))
+                runs = self._runs_of(number, place)
             except DamagedError as damage:
                 self.lost_chunks.append(LostChunk(min(place.first_ns, (1 << 63) - 1), place.channels, str(damage)))
                 continue
-            count += len(found[-1])
+            found += runs
+            count += sum(len(run.pairs) for run in runs)
             if count > MOST_MESSAGES:
                 what = f"has more than {MOST_MESSAGES} messages"
                 raise RequestError(str(self.path), what, "cut it into parts (`mcap filter` of the mcap tool)")
-        entries = np.concatenate(found)
-        in_order: NDArray[Any] = entries[np.argsort(entries["log_time"], kind="stable")]
-        return in_order
+        return _sorted(found)
 
-    def _entries_of(self, number: int, place: ChunkPlace) -> NDArray[Any]:
+    def _runs_of(self, number: int, place: ChunkPlace) -> list[_Run]:
         """From the indexes behind a chunk; where they are missing or damaged, from the chunk itself."""
-        entries = self._indexed(number, place) if place.index_length else None
-        if entries is None:
-            entries = self._entries_within(number, place)
-        if not set(np.unique(entries["channel"]).tolist()) <= self.channels.keys():
+        runs = self._indexed(number, place) if place.index_length else None
+        if runs is None:
+            runs = self._runs_within(number, place)
+        if not {run.channel for run in runs} <= self.channels.keys():
             raise DamagedError(f"the chunk at byte {place.offset} has messages of channels that the file does not name")
-        return entries
+        return runs
 
-    def _indexed(self, number: int, place: ChunkPlace) -> NDArray[Any] | None:
-        found = []
+    def _indexed(self, number: int, place: ChunkPlace) -> list[_Run] | None:
+        runs = []
         for opcode, payload in _records_in(self._pread(place.index_length, place.index_offset)):
-            if opcode != Opcode.MESSAGE_INDEX or len(payload) < 6:
+            if opcode != Opcode.MESSAGE_INDEX or len(payload) < _INDEX_HEAD.size:
                 return None
-            channel, length = struct.unpack_from("<HI", payload)
-            if length != len(payload) - 6 or length % 16:
+            channel, length = _INDEX_HEAD.unpack_from(payload)
+            if length != len(payload) - _INDEX_HEAD.size or length % 16:
                 return None
-            pairs = np.frombuffer(payload, "<i8", offset=6).reshape(-1, 2)
-            entries = np.empty(len(pairs), ENTRY)
-            entries["log_time"], entries["offset"] = pairs[:, 0], pairs[:, 1]
-            entries["chunk"], entries["channel"] = number, channel
-            found.append(entries)
-        if not found or {int(of_one["channel"][0]) for of_one in found if len(of_one)} < set(place.channels):
-            return None
-        entries = np.concatenate(found)
-        is_sound = (entries["log_time"] >= 0).all() and (entries["offset"] >= 0).all()
-        # By place in the chunk, so that equal times stay in the order in which they were written.
-        return entries[np.argsort(entries["offset"], kind="stable")] if is_sound else None
+            pairs = np.frombuffer(payload, "<i8", offset=_INDEX_HEAD.size).reshape(-1, 2)
+            if length and pairs.min() < 0:
+                return None
+            if length:
+                runs.append(_Run(number, channel, pairs))
+        is_whole = runs and {run.channel for run in runs} >= set(place.channels)
+        return runs if is_whole else None
 
-    def _entries_within(self, number: int, place: ChunkPlace) -> NDArray[Any]:
+    def _runs_within(self, number: int, place: ChunkPlace) -> list[_Run]:
+        """From the messages themselves, of a chunk that has no index."""
         content = self._read_chunk(place, check=True)
-        found = []
+        found: dict[int, list[tuple[int, int]]] = {}
         offset = 0
         while offset + RECORD_HEAD.size <= len(content):
             opcode, length = RECORD_HEAD.unpack_from(content, offset)
@@ -427,11 +429,32 @@ class McapFile:
             if opcode == Opcode.MESSAGE and length >= MESSAGE_FIELDS_BYTES:
                 _, _, channel, _, log_time, _ = MESSAGE_HEAD.unpack_from(content, offset)
                 if log_time < 1 << 63:
-                    found.append((log_time, offset, number, channel))
+                    found.setdefault(channel, []).append((log_time, offset))
             elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL) and length <= MOST_RECORD_BYTES:
                 self._take(opcode, bytes(content[offset + RECORD_HEAD.size : end]))
             offset = end
-        return np.array(found, ENTRY)
+        return [_Run(number, channel, np.array(pairs, np.int64)) for channel, pairs in found.items()]
+
+
+class _Run(NamedTuple):
+    """The messages of one channel in one chunk: `pairs` (N, 2) int64, time and offset."""
+
+    chunk: int
+    channel: int
+    pairs: NDArray[np.int64]
+
+
+def _sorted(runs: list[_Run]) -> NDArray[Any]:
+    """All messages by time; those of equal times as they lie in the file."""
+    counts = [len(run.pairs) for run in runs]
+    entries = np.empty(sum(counts), ENTRY)
+    if runs:
+        pairs = np.concatenate([run.pairs for run in runs])
+        entries["log_time"], entries["offset"] = pairs[:, 0], pairs[:, 1]
+        entries["chunk"] = np.repeat([run.chunk for run in runs], counts)
+        entries["channel"] = np.repeat([run.channel for run in runs], counts)
+    in_order: NDArray[Any] = entries[np.lexsort((entries["offset"], entries["chunk"], entries["log_time"]))]
+    return in_order
 
 
 def _with_index(place: ChunkPlace, length: int) -> ChunkPlace:
