@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 import tiny_networks
 from foxglove_schemas_protobuf.ImageAnnotations_pb2 import ImageAnnotations
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from mcap.reader import make_reader
 from recording_kill import MOST_LOST_S, kill_once
 from recording_kill import vehicle as camera_of_30_hz
@@ -108,13 +111,34 @@ def test_a_replay_records_what_it_found(replayed: Path) -> None:
     assert sum(boxes) > 0
 
 
+def test_a_recording_carries_the_schemas_that_its_messages_need(replayed: Path) -> None:
+    """A reader that knows nothing of ours, as Foxglove, parses every message by what stands in the file."""
+    parsed: Counter[str] = Counter()
+    with (replayed / "out.mcap").open("rb") as stream:
+        for schema, channel, message in make_reader(stream).iter_messages():
+            assert schema is not None
+            assert channel.message_encoding == schema.encoding == "protobuf"
+            pool = DescriptorPool()
+            for file in FileDescriptorSet.FromString(schema.data).file:
+                pool.Add(file)
+            message_type = GetMessageClass(pool.FindMessageTypeByName(schema.name))
+            assert message_type.FromString(message.data).SerializeToString()
+            parsed[schema.name] += 1
+    assert parsed == {
+        "foxglove.CompressedImage": drive_media.IMAGES - 1,
+        "foxglove.Log": 1,
+        "edge.perception.v1.FrameResult": drive_media.IMAGES,
+        "foxglove.ImageAnnotations": drive_media.IMAGES - 1,
+    }
+
+
 def test_a_recording_replays_to_the_same_digest(replayed: Path) -> None:
     with Replay(ReplayRequest(sources=[str(replayed / "out.mcap")], models=[str(replayed / "tiny")])) as replay:
         replay.run()
         again = replay.summary()
     first = json.loads((replayed / "figures.json").read_text())
     assert again["sensors"] == first["sensors"]
-    assert again["detections"] == first["detections"]
+    assert again["digest"] == first["digest"], "its sensor has the name under which it was recorded"
 
 
 def test_memory_is_released_once_both_its_users_are_done(tmp_path: Path) -> None:
