@@ -247,6 +247,16 @@ def test_parts_are_whole_each_and_the_oldest_go(tmp_path: Path) -> None:
             assert file.has_end
 
 
+def test_the_part_that_grows_stays_whatever_the_bound_is(tmp_path: Path) -> None:
+    settings = RecordSettings(rotate_bytes=10_000_000, keep_bytes=10_000)
+    with Recorder(tmp_path / "out.mcap", [FRONT], settings) as recording:
+        for number in range(10):
+            recording.take(noise(number))
+        recording.finish()
+        assert recording.state().parts_removed == 0
+    assert len(items_of(tmp_path / "out-0000.mcap")) == 10
+
+
 def test_a_new_part_begins_when_it_is_time(tmp_path: Path) -> None:
     with Recorder(tmp_path / "out.mcap", [FRONT], RecordSettings(rotate_s=0.2)) as recording:
         for number in range(30):

@@ -28,7 +28,7 @@ from sensors.source import SensorInfo
 
 ABOUT = "edge-perception.drive"  # the metadata that says that this file was written here, and how
 VERSION = "1"
-JPEG_QUALITY = 95  # of images that come without a file of their own: 40 dB and more of real frames
+JPEG_QUALITY = 95  # of images that come without a file of their own: 44 dB on a highway clip
 Images: TypeAlias = Literal["keep", "jpeg", "png", "h264"]
 IMAGES: tuple[Images, ...] = ("keep", "jpeg", "png", "h264")
 _KEPT_FORMATS = {"jpeg", "png", "webp"}  # that Foxglove shows
