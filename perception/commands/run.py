@@ -21,7 +21,8 @@ def run(
     record: Annotated[
         Path | None,
         typer.Option(
-            metavar="OUT.mcap", help="Record what the cameras give and what is found on it; [record] in the file."
+            metavar="OUT.mcap",
+            help="Record what the cameras give and what is found on it, as the file's table `record` says.",
         ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="End with one JSON object of figures.")] = False,

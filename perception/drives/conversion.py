@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from perception.whole_file import whole_file
 from sensors.clock_faults import find_clock_faults
@@ -16,10 +16,10 @@ from sensors.drives.mcap.drive_writer import DriveWriter, Images
 from sensors.drives.mcap.writing import NotWrittenError
 from sensors.frame import Fault, Frame
 from sensors.opening import open_source, recorded_name
-from sensors.source import Span
+from sensors.source import Source, Span
 from sensors.survey import survey_of
 
-_NO_SPACE = 28  # errno.ENOSPC
+_WATCH_EVERY = 20  # items
 
 
 @dataclass(slots=True)
@@ -40,9 +40,11 @@ def convert(
     images: Images = "keep",
     clocks: Mapping[str, ClockPolicy] | None = None,
     span: Span | None = None,
-    watch: Callable[[int], None] | None = None,
+    watch: Callable[[int, int | None], None] | None = None,
 ) -> Converted:
-    """Write a drive as MCAP; `out` is there whole or not at all. `watch` is told how many items are written.
+    """Write a drive as MCAP; `out` is there whole or not at all.
+
+    `watch` is told now and then how many items are written, and of how many, where that is known.
 
     Raises `RequestError`, `SourceError`, OSError for a disk that does not take it.
     """
@@ -76,16 +78,20 @@ def convert(
             writer.container.abandon()
             raise
         if writer.container.finish():
-            raise OSError(_NO_SPACE, "no space left on the disk", str(out))
+            raise OSError(errno.ENOSPC, "no space left on the disk", str(out))
         found.size_bytes = writer.container.bytes_written
     return found
 
 
-def _write_all(source: Any, writer: DriveWriter, found: Converted, watch: Callable[[int], None] | None) -> None:
+def _write_all(
+    source: Source, writer: DriveWriter, found: Converted, watch: Callable[[int, int | None], None] | None
+) -> None:
+    counts = [sensor.count for sensor in source.info.sensors]
+    total = None if None in counts else sum(count or 0 for count in counts)
     for number, item in enumerate(source, 1):
         writer.write(item)
         (found.faults if isinstance(item, Fault) else found.items)[item.sensor] += 1
         if isinstance(item, Frame):
             item.release()
-        if watch:
-            watch(number)
+        if watch and number % _WATCH_EVERY == 0:
+            watch(number, total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,7 @@ def recover(source: Path, target: Path) -> Recovery:
             raise
         lost = writer.finish()
         if lost:
-            raise OSError(28, "no space left on the disk", str(target))
+            raise OSError(errno.ENOSPC, "no space left on the disk", str(target))
     return found
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +18,8 @@ ClockOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="SENSOR=POLICY",
-        help="What to do with a sensor's stamps: drop, hold or restamp those that are missing or go back, or "
-        "offset:SECONDS for all of them, or both with a comma; may be given again. Default: each is a fault.",
+        help="What to do with a sensor's stamps. Those that are missing or go back: drop or hold; all of them: "
+        "restamp at even steps, or offset:SECONDS; both with a comma. May be given again. Default: each is a fault.",
     ),
 ]
 ImagesOption = Annotated[
@@ -75,7 +78,9 @@ def _convert(
     source = Path(drive.partition("=")[2] or drive)
     if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
         raise UsageError(str(out), "is in what is read, and would change it", "choose another place")
-    found = convert_drive(drive, out, images=images, clocks=parse_policies(clock or []), span=span)
+    policies = parse_policies(clock or [])
+    with _progress() as watch:
+        found = convert_drive(drive, out, images=images, clocks=policies, span=span, watch=watch)
     if json_:
         figures: dict[str, Any] = {
             "items": dict(sorted(found.items.items())),
@@ -94,3 +99,18 @@ def _convert(
         print(f"clock of {sensor}: " + ", ".join(f"{what} ({count})" for what, count in changes.items()))
     if found.clock_faults:
         print(f"clocks: {found.clock_faults} kinds of faults, as `perception drive info` tells them")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int | None], None] | None]:
+    """A progress bar on a terminal, nothing in a pipe. Gives a function to tell how far it is."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("convert", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
