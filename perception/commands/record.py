@@ -23,8 +23,8 @@ def record(
 ) -> None:
     """Record what a vehicle's sensors give, as MCAP that opens in Foxglove.
 
-    Everything is on the disk half a second after it was seen. CONFIG's table `record` says how images are coded, when
-    a new file begins and how much room all files may take. Ends with 1 where something could not be recorded.
+    Everything is on the disk half a second after it was seen. The table `record` in CONFIG says how images are coded,
+    when a new file begins and how much room all files may take. Ends with 1 where something could not be recorded.
     """
     import threading
 
