@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,17 @@ from recording_kill import vehicle as camera_of_30_hz
 
 from perception.errors import UsageError
 from perception.message import perception_pb2 as pb
-from perception.message.health_message import HealthMessage, RecordingHealth, decode_health, encode_health
+from perception.message.health_message import (
+    HEALTH_TOPIC,
+    HealthMessage,
+    RecordingHealth,
+    decode_health,
+    encode_health,
+)
 from perception.recording import RecordedSource, Recorder, RecordSettings, recorder
 from perception.recording.recover import recover
 from perception.replay import Replay, ReplayRequest
+from perception.stream import StreamSubscriber
 from sensors.drives.mcap.reading import McapFile
 from sensors.errors import RequestError
 from sensors.frame import Fault, Frame, Item, PointCloud
@@ -302,6 +311,54 @@ def test_health_says_how_the_recording_fares() -> None:
     assert (
         decode_health(encode_health(HealthMessage(session="s", sequence=0, sent_ns=1, uptime_ns=1))).recording is None
     )
+
+
+def test_readers_are_told_in_health_that_the_disk_is_full_while_perception_goes_on(tmp_path: Path) -> None:
+    tiny_networks.make_bundle(tmp_path / "tiny")
+    images = drive_media.write_images(tmp_path / "front", 40)
+    endpoint = f"ipc://{tmp_path / 'stream'}"
+    request = ReplayRequest(
+        sources=[str(images)],
+        models=[str(tmp_path / "tiny")],
+        rate=20.0,
+        loop=10,
+        publish=endpoint,
+        wait_readers=1,
+        record=tmp_path / "out.mcap",
+    )
+    told: list[HealthMessage] = []
+    with file_limit.files_no_larger_than(60_000), Replay(request) as replay:
+        running = threading.Thread(target=replay.run)
+        running.start()
+        with StreamSubscriber(endpoint, [HEALTH_TOPIC, "detections/front/"]) as reader:
+            told = [message for message in reader if isinstance(message, HealthMessage)]
+        running.join()
+        summary = replay.summary()
+    assert summary["published"] == summary["captured"] == 400, "perception goes on"
+    last = told[-1].recording
+    assert last is not None
+    assert last.items + sum(last.dropped.values()) == 400
+    assert last.dropped["disk_full"] > 0
+    assert any(message.recording and message.recording.failure for message in told)
+
+
+def test_what_was_recorded_is_synced_to_the_disk_every_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[float, int]] = []
+    fdatasync = os.fdatasync
+
+    def noted(fd: int) -> None:
+        fdatasync(fd)
+        synced.append((time.monotonic(), os.fstat(fd).st_size))
+
+    monkeypatch.setattr(os, "fdatasync", noted)
+    began_s = time.monotonic()
+    with Recorder(tmp_path / "out.mcap", [FRONT]) as recording:
+        for number in range(44):
+            recording.take(noise(number))
+            time.sleep(0.05)
+    moments = [began_s, *(moment for moment, _ in synced)]
+    assert max(later - earlier for earlier, later in pairwise(moments)) < 1.0
+    assert [size for _, size in synced] == sorted({size for _, size in synced}), "each with what came meanwhile"
 
 
 # --- Killed, and made whole

@@ -15,6 +15,7 @@ from sensors.calibration import Calibration, CameraCalibration, Transform
 from sensors.drives.mcap import foxglove
 from sensors.drives.mcap.drive_writer import DriveWriter
 from sensors.drives.mcap.reading import McapFile
+from sensors.drives.mcap.writing import McapWriter
 from sensors.errors import RequestError
 from sensors.frame import Fault, Frame, Item, PointCloud
 from sensors.opening import open_source, open_sources
@@ -47,6 +48,21 @@ def test_sensors_are_called_as_they_were_recorded_or_as_they_are_named(tmp_path:
     foreign = drive_media.write_foreign_mcap(tmp_path / "foreign.mcap")
     assert names(str(foreign)) == ["camera_front"]
     assert names(f"car={foreign}") == ["car"]
+
+
+def test_two_topics_of_another_recorder_are_two_sensors(tmp_path: Path) -> None:
+    """A camera's pictures, coded and small: not one sensor that gives each of them twice."""
+    path = tmp_path / "drive.mcap"
+    writer = McapWriter(path)
+    schema = writer.add_schema(
+        "foxglove.CompressedImage", "protobuf", foxglove.schema_of(foxglove.MESSAGES["foxglove.CompressedImage"])
+    )
+    png = cv2.imencode(".png", drive_media.picture(1))[1].tobytes()
+    for topic in ("/cam/image", "/cam/compressed", "/cam_b", "/cam/b"):
+        channel = writer.add_channel(topic, "protobuf", schema, compress=False)
+        writer.add(channel, 5, foxglove.image_message("x", 5, "png", png), publish_time=0, sequence=0)
+    writer.finish()
+    assert [item.sensor for item in read(path)] == ["cam", "cam-2", "cam_b", "cam_b-2"]
 
 
 def test_two_recordings_of_one_vehicle_need_names(tmp_path: Path) -> None:

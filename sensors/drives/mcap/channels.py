@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from google.protobuf.message import Message
 
 from sensors.drives.mcap import foxglove
 from sensors.drives.mcap.reading import McapFile
-from sensors.naming import safe_name
+from sensors.naming import distinct_name, safe_name
 from sensors.source import Kind
 
 Part: TypeAlias = Literal["image", "video", "raw", "points", "targets", "reading", "faults"]
@@ -39,13 +39,21 @@ class ItemChannel:
 
 
 def item_channels(file: McapFile) -> dict[int, ItemChannel]:
-    """The channels of a file that hold items, by their number."""
+    """The channels of a file that hold items, by their number.
+
+    Channels whose metadata name one sensor are its; any other channel is a sensor by itself.
+    """
     found: dict[int, ItemChannel] = {}
+    named = {sensor_of(channel) for channel in file.channels.values() if channel.metadata.get("sensor")}
     for channel in file.channels.values():
         schema = file.schemas.get(channel.schema_id)
         item = _item_channel(channel, schema) if schema is not None else None
-        if item is not None:
-            found[channel.id] = item
+        if item is None:
+            continue
+        if not channel.metadata.get("sensor"):
+            item = replace(item, sensor=distinct_name(item.sensor, named))
+            named.add(item.sensor)
+        found[channel.id] = item
     return found
 
 
