@@ -83,7 +83,8 @@ class Replay:
             cameras = [sensor.name for sensor in self.sensors if sensor.kind == "camera"]
             self._videos_by_camera = _video_files(request.render, cameras) if request.render else {}
             self.files: list[Path] = [*([request.jsonl] if request.jsonl else []), *self._videos_by_camera.values()]
-            _check_outputs([*self.files, *([request.record] if request.record else [])], sources)
+            outputs = [("--jsonl", request.jsonl), *(("--render", video) for video in self._videos_by_camera.values())]
+            _check_outputs([*outputs, ("--record", request.record)], sources)
             self._recorder: Recorder | None = None
             if request.record:
                 self._recorder = recorder_for(request.record, sources, waits=True)
@@ -230,16 +231,16 @@ def _check_recorded(sources: Sequence[Source]) -> None:
             raise UsageError(source.info.uri, what, "put it into a vehicle's TOML for `perception run`, or record it")
 
 
-def _check_outputs(files: Sequence[Path], sources: Sequence[Source]) -> None:
+def _check_outputs(files: Sequence[tuple[str, Path | None]], sources: Sequence[Source]) -> None:
     """Refuse to write over or into what is read (a recording cannot be made again), or two things to one file."""
     read = [Path(source.info.uri).resolve() for source in sources]
-    written: set[Path] = set()
-    for path in files:
+    written: dict[Path, str] = {}
+    for option, path in files:
+        if path is None:
+            continue
         target = path.resolve()
         if any(target == source or source in target.parents for source in read):
             raise UsageError(str(path), "is in what is replayed, and would change it", "choose another place")
         if target in written:
-            raise UsageError(
-                str(path), "is given to two of --jsonl, --render and --record", "give each a name of its own"
-            )
-        written.add(target)
+            raise UsageError(str(path), f"is given to {written[target]} and to {option}", "give each a name of its own")
+        written[target] = option

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensors.calibration import Calibration, CameraCalibration
+from sensors.drives.float32 import as_float32
 from sensors.drives.image_file import UnreadableFileError
 from sensors.drives.indexed import Capture, Clocks, IndexedDrive, Picture, SensorIndex, Table
 from sensors.errors import RequestError
@@ -141,7 +142,7 @@ def _radar(folder: Path) -> SensorIndex:
     times = np.array(stamps, np.int64)
     starts = [0, *(np.flatnonzero(np.diff(times) > _NEW_BURST_S * 1e9) + 1).tolist()] if stamps else []
     ends = [*starts[1:], len(stamps)]
-    targets = rows[:, _TARGET_COLUMNS].astype(np.float32)
+    targets = as_float32(rows[:, _TARGET_COLUMNS])
     captures = [
         Capture(number, stamps[begin], partial(_targets, targets, begin, end))
         for number, (begin, end) in enumerate(zip(starts, ends, strict=False))

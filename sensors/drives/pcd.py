@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensors.drives.float32 import as_float32
 from sensors.drives.image_file import UnreadableFileError, read_file
 
 _MOST_HEADER_BYTES = 1 << 16
@@ -29,7 +30,7 @@ class PcdCloud:
 
     def table(self) -> NDArray[np.float32]:
         """All columns (N, fields) float32."""
-        return np.stack([column.astype(np.float32) for column in self.columns.values()], axis=1)
+        return np.stack([as_float32(column) for column in self.columns.values()], axis=1)
 
 
 def read_pcd(file: Path) -> PcdCloud:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from sensors.calibration import Calibration, CameraCalibration
+from sensors.drives.float32 import as_float32
 from sensors.drives.image_file import UnreadableFileError, read_coded_image, read_file, read_image
 from sensors.drives.indexed import Capture, Clocks, IndexedDrive, Picture, SensorIndex, Table
 from sensors.errors import RequestError
@@ -133,7 +134,7 @@ def _read_scan(file: Path) -> Table:
     """Read (N, 5) float32. Raises `UnreadableFileError`."""
     rows = [line.split(b",") for line in read_file(file).splitlines() if line.strip()]
     try:
-        values = np.array(rows, np.float32).reshape(-1, len(POINT_FIELDS))
+        values = as_float32(np.array(rows, np.float64)).reshape(-1, len(POINT_FIELDS))
     except ValueError:
         raise UnreadableFileError(f"{file.name}: is damaged: a line is not {len(POINT_FIELDS)} numbers") from None
     return Table(values, POINT_FIELDS)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensors.calibration import Calibration, CameraCalibration
+from sensors.drives.float32 import as_float32
 from sensors.drives.image_file import UnreadableFileError, decode_image, image_format
 from sensors.drives.indexed import Capture, Clocks, IndexedDrive, Picture, SensorIndex, Table
 from sensors.errors import RequestError
@@ -251,7 +252,8 @@ def _cloud(message: Any) -> Table:
     rows = data[: count * step].reshape(count, step)
     table = np.empty((count, len(fields)), np.float32)
     for place, (_, offset, number) in enumerate(fields):
-        table[:, place] = np.ascontiguousarray(rows[:, offset : offset + number.itemsize]).view(number)[:, 0]
+        column = np.ascontiguousarray(rows[:, offset : offset + number.itemsize]).view(number)
+        table[:, place] = as_float32(column[:, 0])
     return Table(table, tuple(name for name, _, _ in fields))
 
 
@@ -261,7 +263,7 @@ def _laser(message: Any) -> Table:
     angles = message.angle_min + np.arange(len(ranges)) * message.angle_increment
     is_return = np.isfinite(ranges) & (ranges >= message.range_min) & (ranges <= message.range_max)
     points = [ranges * np.cos(angles), ranges * np.sin(angles), np.zeros(len(ranges))]
-    return Table(np.stack(points, axis=1)[is_return].astype(np.float32), ("x", "y", "z"))
+    return Table(as_float32(np.stack(points, axis=1)[is_return]), ("x", "y", "z"))
 
 
 def _fix(message: Any) -> Table:

@@ -209,6 +209,16 @@ def test_a_broken_segment_is_refused_in_words(tmp_path: Path, file: str, content
         open_source(str(segment))
 
 
+def test_a_number_that_float32_cannot_hold_is_infinite(tmp_path: Path) -> None:
+    segment = drive_formats.write_comma(tmp_path / "40", video=False)
+    file = segment / "processed_log/CAN/radar/value"
+    targets = np.load(file)
+    targets[0, 0] = 1e300
+    with file.open("wb") as written:
+        np.save(written, targets)
+    assert values(read(segment)["radar"][0])[0, 0] == np.inf
+
+
 def test_an_array_of_objects_is_not_unpickled(tmp_path: Path) -> None:
     segment = drive_formats.write_comma(tmp_path / "40", video=False)
     with (segment / "processed_log/CAN/speed/t").open("wb") as file:

@@ -27,6 +27,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import NDArray
 
 from sensors.calibration import CameraCalibration, Transform
+from sensors.drives.float32 import as_float32
 
 NS_PER_S = 1_000_000_000
 LOCATION = "foxglove.LocationFix"
@@ -140,7 +141,7 @@ def points_of(message: Any) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     for place, (_, offset, number) in enumerate(fields):
         kind = np.dtype(number)
         column = np.ascontiguousarray(rows[:, offset : offset + kind.itemsize]).view(kind)
-        table[:, place] = column[:, 0]
+        table[:, place] = as_float32(column[:, 0])
     return table, names
 
 
