@@ -16,6 +16,8 @@ from engines.results import Thresholds
 from engines.settings_file import SettingsError, Strict, parse
 from perception.camera import Camera, Polygon
 from perception.errors import UsageError
+from perception.recording.parts import RecordSettings
+from sensors.drives.mcap.drive_writer import Images
 from sensors.errors import RequestError
 from sensors.naming import check_name, split_scheme
 from sensors.opening import check_uri
@@ -100,12 +102,31 @@ class PublishSettings(Strict):
     insecure: bool = False  # to the network without keys
 
 
+class RecordingSettings(Strict):
+    """The `[record]` table: how a recording is written, where one is asked for."""
+
+    images: Images = "keep"
+    rotate_mb: Annotated[float, Field(gt=0)] | None = None  # a new file at this size
+    rotate_s: Annotated[float, Field(gt=0)] | None = None  # or at this age
+    keep_mb: Annotated[float, Field(gt=0)] | None = None  # of all its files together: the oldest go
+
+    @property
+    def settings(self) -> RecordSettings:
+        """As the recorder takes it."""
+
+        def in_bytes(megabytes: float | None) -> int | None:
+            return None if megabytes is None else max(1, round(megabytes * 1e6))
+
+        return RecordSettings(self.images, in_bytes(self.rotate_mb), self.rotate_s, in_bytes(self.keep_mb))
+
+
 class VehicleSettings(Strict):
     """The whole file."""
 
     camera: Annotated[tuple[CameraSettings, ...], Field(min_length=1)]
     network: Annotated[tuple[NetworkSettings, ...], Field(min_length=1)]
     publish: PublishSettings | None = None
+    record: RecordingSettings = RecordingSettings()
 
     @model_validator(mode="after")
     def _names_differ(self) -> VehicleSettings:

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from math import ceil
 
 from perception.ledger import Moment, SensorCounts
-from perception.message import HealthMessage, SensorHealth, SensorState
+from perception.message import HealthMessage, RecordingHealth, SensorHealth, SensorState
 from perception.message.encoding import sendable
 from perception.message.health_message import HEALTH_TOPIC, encode_health
 from perception.pipeline import Pipeline
+from perception.recording import Recorder, RecordingState
 from perception.stream import NullPublisher, Outbox, Publisher
 
 EVERY_S = 1.0
@@ -26,7 +27,14 @@ _NOTHING = Moment(SensorCounts(), 0, ())
 class Health:
     """Says it while it is entered; nothing, and without a thread, where nothing is published."""
 
-    def __init__(self, pipeline: Pipeline, outbox: Outbox, publisher: Publisher | NullPublisher) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        outbox: Outbox,
+        publisher: Publisher | NullPublisher,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._recorder = recorder
         self._pipeline = pipeline
         self._outbox = outbox
         self._publisher = publisher
@@ -78,6 +86,7 @@ class Health:
             sensors=sensors,
             networks=self._outbox.networks,
             readers=self._publisher.readers,
+            recording=_recording(self._recorder.state()) if self._recorder else None,
         )
 
     def _sensor(self, sensor: str, moment: Moment, now_s: float, elapsed_s: float) -> SensorHealth:
@@ -113,6 +122,18 @@ class Health:
             latency_p99_ms=_percentile_ms(latencies, 99),
             messages=self._outbox.sent(sensor),
         )
+
+
+def _recording(state: RecordingState) -> RecordingHealth:
+    return RecordingHealth(
+        path=str(state.path),
+        items=sum(state.recorded.values()),
+        bytes=state.bytes_written,
+        dropped=dict(state.drops()),
+        parts=state.parts,
+        parts_removed=state.parts_removed,
+        failure=state.failure,
+    )
 
 
 def _percentile_ms(durations_ns: Sequence[int], percent: int) -> float:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,8 +19,9 @@ from perception.failure_log import FailureLog
 from perception.health import Health
 from perception.message import NetworkInfo
 from perception.network import Network, open_network
-from perception.pipeline import Pipeline
+from perception.pipeline import Pipeline, Result
 from perception.preview import Previews
+from perception.recording import RecordedSource, Recorder, recorder_for
 from perception.stream import NullPublisher, Outbox, Publisher
 from perception.stream.endpoint import check_published
 from perception.stream.keys import load_pair
@@ -70,8 +72,10 @@ class LiveRun:
     A recording among the cameras plays at its own pace, as if it were one.
     """
 
-    def __init__(self, vehicle: Vehicle) -> None:
+    def __init__(self, vehicle: Vehicle, record: Path | None = None) -> None:
         self._vehicle = vehicle
+        self._record = record
+        self._recorder: Recorder | None = None
         self._opened = ExitStack()
         self._cpu_s = 0.0
         self._stopped = threading.Event()
@@ -112,13 +116,21 @@ class LiveRun:
             )
             sensors = [sensor.name for source in self.sources for sensor in source.info.sensors]
             self._previews = Previews(self._publisher, self._outbox.session, sensors)
+            observers: list[Callable[[Result], None]] = [FailureLog(live=True), self._previews]
+            read = self.sources
+            if self._record:
+                self._recorder = opened.enter_context(
+                    recorder_for(self._record, self.sources, settings.record.settings)
+                )
+                observers.append(self._recorder)
+                read = [RecordedSource(source, self._recorder) for source in self.sources]
             self._pipeline = Pipeline(
-                self.sources,
+                read,
                 self.networks,
                 self._outbox,
                 ReplayClock(1.0),
                 SLOTS,
-                [FailureLog(live=True), self._previews],
+                observers,
                 live=True,
                 cameras={
                     sensor.name: camera.camera
@@ -126,7 +138,7 @@ class LiveRun:
                     for sensor in source.info.sensors
                 },
             )
-            self._health = Health(self._pipeline, self._outbox, self._publisher)
+            self._health = Health(self._pipeline, self._outbox, self._publisher, self._recorder)
             self.ledger = self._pipeline.ledger
             self._opened = opened.pop_all()
         return self
@@ -145,11 +157,18 @@ class LiveRun:
         cameras = self._vehicle.settings.camera
         return {cameras[index].name: str(failure) for index, failure in self._pipeline.source_failures.items()}
 
+    @property
+    def recording_failure(self) -> str:
+        """What keeps the recording from being written just now, in words."""
+        return self._recorder.state().failure if self._recorder else ""
+
     def run(self, watch: Callable[[], None] | None = None) -> None:
         """Run to the end or until `stop`. Raises `EverySourceBrokeError` where no source is left."""
         cpu_began_s = time.process_time()
         with running_on(self._other_cores), self._health, self._previews:
             self._pipeline.run(watch, watch_every_s=1.0)
+            if self._recorder:
+                self._recorder.finish()
         self._cpu_s = time.process_time() - cpu_began_s
         broken = self.broken
         if len(broken) == len(self.sources) and not self._stopped.is_set():
@@ -164,4 +183,5 @@ class LiveRun:
 
     def summary(self) -> dict[str, Any]:
         """Figures of the run, as `--json` prints them, and the sources that broke."""
-        return {**summary(self._pipeline, self.networks, self._outbox, self._cpu_s), "broken": self.broken}
+        figures = summary(self._pipeline, self.networks, self._outbox, self._cpu_s, self._recorder)
+        return {**figures, "broken": self.broken}

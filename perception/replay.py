@@ -24,6 +24,7 @@ from perception.message import NetworkInfo, Status, decode_message, to_json_dict
 from perception.network import Network, open_network
 from perception.pipeline import Pipeline, Result
 from perception.preview import Previews
+from perception.recording import RecordedSource, Recorder, recorder_for
 from perception.rendering import VideoWriter, draw
 from perception.stream import NullPublisher, Outbox, Publisher
 from perception.summary import summary
@@ -53,6 +54,7 @@ class ReplayRequest:
     insecure: bool = False  # publish to the network without keys
     jsonl: Path | None = None
     render: Path | None = None
+    record: Path | None = None
 
 
 class Replay:
@@ -81,7 +83,12 @@ class Replay:
             self.sensors: tuple[SensorInfo, ...] = tuple(sensor for s in sources for sensor in s.info.sensors)
             cameras = [sensor.name for sensor in self.sensors if sensor.kind == "camera"]
             self._videos_by_camera = _video_files(request.render, cameras) if request.render else {}
-            _check_outputs([*([request.jsonl] if request.jsonl else []), *self._videos_by_camera.values()], sources)
+            outputs = [("--jsonl", request.jsonl), *(("--render", video) for video in self._videos_by_camera.values())]
+            _check_outputs([*outputs, ("--record", request.record)], sources)
+            self._recorder: Recorder | None = None
+            if request.record:
+                self._recorder = recorder_for(request.record, sources, waits=True)
+                sources = [RecordedSource(source, self._recorder) for source in sources]
             self._publisher: Publisher | NullPublisher
             if request.publish:
                 self._publisher = opened.enter_context(
@@ -114,9 +121,11 @@ class Replay:
                 observers.append(self._json_lines(request.jsonl, opened))
             if self._videos_by_camera:
                 observers.append(self._videos(opened))
+            if self._recorder:
+                observers.append(opened.enter_context(self._recorder))
             self._clock = ReplayClock(request.rate)
             self._pipeline = Pipeline(sources, self.networks, self._outbox, self._clock, SLOTS, observers)
-            self._health = Health(self._pipeline, self._outbox, self._publisher)
+            self._health = Health(self._pipeline, self._outbox, self._publisher, self._recorder)
             self.ledger = self._pipeline.ledger
             self._opened = opened.pop_all()
         return self
@@ -146,6 +155,8 @@ class Replay:
         cpu_began_s = time.process_time()
         with running_on(self._other_cores), self._health, self._previews:
             self._pipeline.run(watch)
+            if self._recorder:
+                self._recorder.finish()
         self._cpu_s = time.process_time() - cpu_began_s
         total = self.ledger.total()
         if not total.captured and not self._stopping.is_set():
@@ -166,7 +177,7 @@ class Replay:
 
     def summary(self) -> dict[str, Any]:
         """Figures of the run, as `--json` prints them. Latencies are None where nothing was published."""
-        return summary(self._pipeline, self.networks, self._outbox, self._cpu_s)
+        return summary(self._pipeline, self.networks, self._outbox, self._cpu_s, self._recorder)
 
     # --- files ----------------------------------------------------------------------------------------
 
@@ -224,14 +235,16 @@ def _check_recorded(sources: Sequence[Source]) -> None:
             raise UsageError(source.info.uri, what, "put it into a vehicle's TOML for `perception run`, or record it")
 
 
-def _check_outputs(files: Sequence[Path], sources: Sequence[Source]) -> None:
+def _check_outputs(files: Sequence[tuple[str, Path | None]], sources: Sequence[Source]) -> None:
     """Refuse to write over or into what is read (a recording cannot be made again), or two things to one file."""
     read = [Path(source.info.uri).resolve() for source in sources]
-    written: set[Path] = set()
-    for path in files:
+    written: dict[Path, str] = {}
+    for option, path in files:
+        if path is None:
+            continue
         target = path.resolve()
         if any(target == source or source in target.parents for source in read):
             raise UsageError(str(path), "is in what is replayed, and would change it", "choose another place")
         if target in written:
-            raise UsageError(str(path), "is given to --jsonl and to --render", "give each a name of its own")
-        written.add(target)
+            raise UsageError(str(path), f"is given to {written[target]} and to {option}", "give each a name of its own")
+        written[target] = option

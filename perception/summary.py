@@ -7,10 +7,13 @@ from typing import Any
 
 from perception.network import Network
 from perception.pipeline import Pipeline
+from perception.recording import Recorder, RecordingState
 from perception.stream import Outbox
 
 
-def summary(pipeline: Pipeline, networks: Sequence[Network], outbox: Outbox, cpu_s: float) -> dict[str, Any]:
+def summary(
+    pipeline: Pipeline, networks: Sequence[Network], outbox: Outbox, cpu_s: float, recorder: Recorder | None = None
+) -> dict[str, Any]:
     """Figures of a run that has ended. `cpu_s`: CPU that it used. Latencies are None where nothing was published."""
     ledger, total, wall_s = pipeline.ledger, pipeline.ledger.total(), pipeline.wall_s
     busy_s = ledger.engine_busy_ns / 1e9
@@ -45,7 +48,34 @@ def summary(pipeline: Pipeline, networks: Sequence[Network], outbox: Outbox, cpu
             }
             for sensor, counts in sorted(ledger.counts().items())
         },
+        **({"recording": recording_figures(recorder.state())} if recorder else {}),
     }
+
+
+def recording_figures(state: RecordingState) -> dict[str, Any]:
+    """Figures of a recording."""
+    return {
+        "path": str(state.path),
+        "items": dict(sorted((+state.recorded).items())),
+        "bytes": state.bytes_written,
+        "dropped": {sensor: dict(reasons) for sensor, reasons in sorted(state.dropped.items()) if reasons},
+        "parts": state.parts,
+        "parts_removed": state.parts_removed,
+        "failure": state.failure,
+    }
+
+
+def recording_in_words(figures: Mapping[str, Any]) -> list[str]:
+    """The same as lines for a person."""
+    items = ", ".join(f"{sensor} {count}" for sensor, count in figures["items"].items())
+    parts = f" in {figures['parts']} parts" if figures["parts"] > 1 else ""
+    lines = [f"recorded {figures['path']}{parts}: {figures['bytes'] / 1e6:.1f} MB, {items or 'nothing'}"]
+    for sensor, reasons in figures["dropped"].items():
+        why = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+        lines.append(f"not recorded of {sensor}: {why}")
+    if figures["parts_removed"]:
+        lines.append(f"oldest parts removed: {figures['parts_removed']}")
+    return lines + ([f"recording: {figures['failure']}"] if figures["failure"] else [])
 
 
 def _rounded(value: float | None) -> float | None:
@@ -68,4 +98,6 @@ def in_words(figures: Mapping[str, Any]) -> list[str]:
             f"latency p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms; "
             f"added to the engine's p50 {added['p50']:.1f} ms, p99 {added['p99']:.1f} ms",
         ]
+    if "recording" in figures:
+        lines += recording_in_words(figures["recording"])
     return [*lines, f"digest {figures['digest']}"]

@@ -27,6 +27,14 @@ def _owned_by_python() -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class CodedImage:
+    """The file that a frame's image was decoded from, where one file holds exactly that image."""
+
+    format: str  # "jpeg", "png", "webp" or "other"
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One image of one sensor.
 
@@ -43,6 +51,7 @@ class Frame:
     image: NDArray[np.uint8]
     format: PixelFormat = PixelFormat.BGR
     release: Callable[[], None] = _owned_by_python
+    coded: CodedImage | None = None  # what a recording takes instead of coding the image anew
 
     @property
     def width(self) -> int:
@@ -83,6 +92,22 @@ class RadarScan:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading of what moves the vehicle or tells where it is: GNSS, IMU, wheels. `values` (N,) float64 by name.
+
+    Fields called `latitude`, `longitude` (degrees, WGS 84) and `altitude` (metres) are a position.
+    """
+
+    sensor: str
+    sequence: int
+    stamp_ns: int
+    arrival_ns: int
+    decoded_ns: int
+    values: NDArray[np.float64]
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """A packet, file or scan that the source captured but could not read. What follows still comes."""
 
@@ -93,7 +118,7 @@ class Fault:
     reason: str  # for people, for example "packet 30: invalid data found when processing input"
 
 
-Item: TypeAlias = Frame | PointCloud | RadarScan | Fault
+Item: TypeAlias = Frame | PointCloud | RadarScan | Reading | Fault
 
 
 def restamped(item: Item, **changes: Any) -> Item:

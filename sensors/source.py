@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
+from sensors.calibration import Calibration
 from sensors.frame import Item
+
+Kind: TypeAlias = Literal["camera", "lidar", "radar", "motion"]  # of Frames, PointClouds, RadarScans, Readings
+NO_CALIBRATION = Calibration()
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +18,7 @@ class SensorInfo:
     """One sensor of a source; None where the container does not say."""
 
     name: str
-    kind: Literal["camera", "lidar", "radar"]
+    kind: Kind
     rate_hz: float | None = None
     count: int | None = None  # items within the span that will be read
     width: int | None = None
@@ -28,6 +32,7 @@ class SourceInfo:
     uri: str
     sensors: tuple[SensorInfo, ...]
     live: bool
+    calibration: Calibration = NO_CALIBRATION
 
 
 class Source(Protocol):

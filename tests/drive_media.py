@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from sensors.drives.mcap.drive_writer import DriveWriter, Images
+from sensors.drives.mcap.reading import McapFile
+from sensors.frame import Fault, Frame, Item, PointCloud, RadarScan, Reading
+from sensors.source import SensorInfo
 
 WIDTH, HEIGHT, RATE = 64, 48, 10
 PICTURES = 24  # of a video made here
@@ -92,3 +99,78 @@ def write_kitti(folder: Path, items: int = 8) -> Path:
 def scan(number: int) -> NDArray[np.float32]:
     """A scan of some points (N, 4): x, y, z in metres, reflectance."""
     return np.random.default_rng(number).random((20 + number, 4), dtype=np.float32)
+
+
+MCAP_SENSORS = (
+    SensorInfo("front", "camera", 10.0, width=WIDTH, height=HEIGHT),
+    SensorInfo("roof", "lidar", 10.0),
+    SensorInfo("bumper", "radar", 10.0),
+    SensorInfo("gnss", "motion", 10.0),
+)
+
+GNSS_FIELDS = ("latitude", "longitude", "speed")
+
+
+def mcap_items(moments: int = 8) -> list[Item]:
+    """Items of four sensors, 100 ms apart, each sensor 10 ms after the one before; the radar fails once."""
+    items: list[Item] = []
+    for n in range(moments):
+        stamp = 1_000_000_000 + n * 100_000_000
+        items += [
+            Frame("front", n, stamp, 1, 2, picture(n)),
+            PointCloud("roof", n, stamp + 10_000_000, 1, 2, scan(n), ("x", "y", "z", "reflectance")),
+            RadarScan("bumper", n, stamp + 20_000_000, 1, 2, scan(n)[:3], ("x", "y", "radial_velocity", "rcs"))
+            if n != 2
+            else Fault("bumper", n, stamp + 20_000_000, 1, "the radar was blind"),
+            Reading("gnss", n, stamp + 30_000_000, 1, 2, np.array([48.1, 11.5 + n, np.nan]), GNSS_FIELDS),
+        ]
+    return items
+
+
+def write_mcap(
+    path: Path, items: Sequence[Item] | None = None, images: Images = "png", flush_every: int = 8, *, whole: bool = True
+) -> Path:
+    """Write a drive in several chunks; one that is not `whole` has no end, as if its writer had been killed."""
+    writer = DriveWriter(path, MCAP_SENSORS, images=images)
+    for number, item in enumerate(mcap_items() if items is None else items, 1):
+        writer.write(item)
+        if number % flush_every == 0:
+            writer.container.flush(to_disk=False)
+    if whole:
+        writer.container.finish()
+    else:
+        writer.container.flush(to_disk=False)
+        writer.container.abandon()
+    return path
+
+
+def damage_chunk(path: Path, number: int) -> int:
+    """Turn one bit in the middle of a chunk; give how many messages it held."""
+    with McapFile(path) as file:
+        place = file.chunks[number]
+        held = int((file.entries["chunk"] == number).sum())
+    data = bytearray(path.read_bytes())
+    data[place.offset + place.length // 2] ^= 4
+    path.write_bytes(data)
+    return held
+
+
+def write_foreign_mcap(path: Path, moments: int = 8) -> Path:
+    """Write what another recorder would: compressed, its own topics, logged 30 ms after the stamps, unordered."""
+    from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
+    from mcap.writer import CompressionType, Writer
+
+    from sensors.drives.mcap.foxglove import schema_of, time_of
+
+    with contextlib.closing(path.open("wb")) as file:
+        writer = Writer(file, chunk_size=4000, compression=CompressionType.LZ4)
+        writer.start()
+        schema = writer.register_schema("foxglove.CompressedImage", "protobuf", schema_of(CompressedImage))
+        channel = writer.register_channel("/camera/front/image", "protobuf", schema)
+        for n in range(moments):
+            stamp = 1_000_000_000 + (n ^ 1) * 100_000_000
+            data = cv2.imencode(".png", picture(n ^ 1))[1].tobytes()
+            message = CompressedImage(timestamp=time_of(stamp), frame_id="x", format="png", data=data)
+            writer.add_message(channel, 1_030_000_000 + n * 100_000_000, message.SerializeToString(), 0)
+        writer.finish()
+    return path

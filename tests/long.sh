@@ -32,11 +32,12 @@ part() {
 }
 
 # The benchmarks come first and alone: they share the machine with nothing of ours.
-for benchmark in replay_speed added_latency cpu_per_frame viewer_cost curve_cost live_fairness tracker; do
+for benchmark in replay_speed added_latency cpu_per_frame viewer_cost curve_cost live_fairness tracker recordings; do
     part "$benchmark" "$python" "tests/benchmarks/$benchmark.py"
 done
 part soak "$python" tests/soak.py --minutes "$minutes"
 part live_soak "$python" tests/live_soak.py --minutes "$minutes"
+part recording_kill "$python" tests/recording_kill.py --kills 10
 mapfile -t fuzzed < <(grep -rl --include='test_*.py' '^from hypothesis import' tests)
 part fuzz env SOURCE_FUZZ_EXAMPLES="$examples" "$python" -m pytest --hypothesis-profile=long "${fuzzed[@]}"
 

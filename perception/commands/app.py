@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from perception.commands.dataset import app as dataset_app
+from perception.commands.drive import app as drive_app
 from perception.commands.engine import app as engine_app
 from perception.commands.keys import app as keys_app
+from perception.commands.record import record
 from perception.commands.replay import replay
 from perception.commands.run import run
 from perception.commands.signals import cleaned_up
@@ -26,9 +28,11 @@ app = typer.Typer(
 )
 app.command(no_args_is_help=True)(replay)
 app.command(no_args_is_help=True)(run)
+app.command(no_args_is_help=True)(record)
 app.command(no_args_is_help=True)(subscribe)
 app.command(no_args_is_help=True)(view)
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(drive_app, name="drive")
 app.add_typer(engine_app, name="engine")
 app.add_typer(keys_app, name="keys")
 

@@ -23,7 +23,8 @@ def replay(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Videos, folders of images, KITTI raw drives, demo:bikes; NAME=SOURCE names the sensor in messages.",
+            help="Videos, folders of images, MCAP files, recorded drives, bags, or demo:bikes; "
+            "NAME=SOURCE names the sensor in messages.",
         ),
     ],
     model: Annotated[list[str], typer.Option(metavar="BUNDLE", help="Bundle to run; may be given again.")],
@@ -54,6 +55,9 @@ def replay(
     render: Annotated[
         Path | None, typer.Option(metavar="FILE.mp4", help="Write the drive with boxes and masks.")
     ] = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="OUT.mcap", help="Record what is read, and what is found on it.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="End with one JSON object of figures.")] = False,
 ) -> None:
     """Replay recorded drives through networks; publish, write or draw what they find.
@@ -66,6 +70,7 @@ def replay(
     from perception.errors import UsageError
     from perception.replay import Replay, ReplayRequest
     from perception.summary import in_words
+    from sensors.errors import EXIT_ANSWER_IS_NO
     from sensors.source import Span
 
     if wait_readers and not publish:
@@ -92,6 +97,7 @@ def replay(
         insecure=insecure,
         jsonl=jsonl,
         render=render,
+        record=record,
     )
     try:
         with Signals() as caught, Replay(request) as run:
@@ -112,6 +118,8 @@ def replay(
         print("\n".join([*in_words(summary), *(f"wrote {path}" for path in run.files)]))
     if caught.interrupted:
         raise typer.Exit(INTERRUPTED)
+    if summary.get("recording", {}).get("dropped"):
+        raise typer.Exit(EXIT_ANSWER_IS_NO)
 
 
 def _rate(text: str | None, publishing: bool) -> float | None:

@@ -20,6 +20,13 @@ def run(
     check: Annotated[
         bool, typer.Option("--check", help="Only check the file, its bundles and keys; open nothing.")
     ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.mcap",
+            help="Record what the cameras give and what is found on it, as the file's table `record` says.",
+        ),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="End with one JSON object of figures.")] = False,
 ) -> None:
     """Run a vehicle's cameras through its networks, and publish what they find.
@@ -44,7 +51,7 @@ def run(
         print(f"{config}: good. Cameras: {cameras}, networks: {networks}. Cameras and engines were not opened.")
         return
     try:
-        with Signals() as caught, LiveRun(vehicle) as live:
+        with Signals() as caught, LiveRun(vehicle, record) as live:
             caught.then(live.stop)
             if live.endpoint:
                 print(f"readers connect to {live.endpoint}", file=sys.stderr, flush=True)
@@ -55,7 +62,7 @@ def run(
     print(json.dumps(figures) if json_ else "\n".join(in_words(figures)))
     if caught.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if figures["broken"]:
+    if figures["broken"] or figures.get("recording", {}).get("dropped"):
         raise typer.Exit(1)
 
 
@@ -69,5 +76,8 @@ def _watch(live: LiveRun) -> Callable[[], None]:
                 told.add(camera)
                 others = "; the other cameras go on" if len(live.broken) < len(live.sources) else ""
                 print(f"lost: {camera}: {what}{others}", file=sys.stderr, flush=True)
+        if (failure := live.recording_failure) and failure not in told:
+            told.add(failure)
+            print(f"not recorded: {failure}; perception goes on, and what is missing is counted", file=sys.stderr)
 
     return watch

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from perception.message import FrameMessage, HealthMessage, Message, PreviewMessage
+    from perception.message import FrameMessage, HealthMessage, Message, PreviewMessage, RecordingHealth
     from perception.stream import StreamSubscriber
 
 HINT_AFTER_S = 3.0  # of silence at the start, when a person begins to wonder
@@ -152,9 +152,21 @@ def _health_lines(message: HealthMessage) -> str:
             if reasons:
                 line += f"  {fate}: " + ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
         lines.append(line)
+    if message.recording is not None:
+        lines.append(f"health  {message.uptime_ns / 1e9:.1f} s  {_recording_line(message.recording)}")
     if message.last:
         lines.append(f"health  {message.uptime_ns / 1e9:.1f} s  {message.failure or 'the run has ended'}")
     return "\n".join(lines)
+
+
+def _recording_line(recording: RecordingHealth) -> str:
+    line = f"recording {recording.path}: {recording.items} items, {recording.bytes / 1e6:.1f} MB"
+    if recording.dropped:
+        dropped = ", ".join(f"{reason} {count}" for reason, count in sorted(recording.dropped.items()))
+        line += f"  not recorded: {dropped}"
+    if recording.parts_removed:
+        line += f"  oldest parts removed: {recording.parts_removed}"
+    return line + (f"  {recording.failure}" if recording.failure else "")
 
 
 def _preview_line(message: PreviewMessage) -> str:

@@ -18,7 +18,7 @@ from perception.message.frame_message import (
     Status,
     topic_of,
 )
-from perception.message.health_message import HealthMessage, SensorHealth, SensorState
+from perception.message.health_message import HealthMessage, RecordingHealth, SensorHealth, SensorState
 from perception.message.json_form import to_json_dict
 from perception.message.kinds import Message
 from perception.message.preview_message import PreviewMessage
@@ -34,6 +34,7 @@ __all__ = [
     "NetworkInfo",
     "NetworkStamps",
     "PreviewMessage",
+    "RecordingHealth",
     "SemanticMask",
     "SensorHealth",
     "SensorState",

@@ -55,6 +55,19 @@ class SensorHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingHealth:
+    """How the recording of a run fares."""
+
+    path: str
+    items: int = 0  # on the disk
+    bytes: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)  # by reason
+    parts: int = 0
+    parts_removed: int = 0
+    failure: str = ""  # for people: what keeps it from writing just now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthMessage:
     """The whole publisher's."""
 
@@ -68,6 +81,7 @@ class HealthMessage:
     sensors: tuple[SensorHealth, ...] = ()
     networks: tuple[NetworkInfo, ...] = ()
     readers: int = 0  # subscriptions that take detections
+    recording: RecordingHealth | None = None  # None: the run is not recorded
 
     @property
     def topic(self) -> str:
@@ -93,6 +107,19 @@ def encode_health(health: HealthMessage) -> bytes:
         networks=[pb.Network(name=n.name, bundle_sha256=n.bundle_sha256, engine=n.engine) for n in health.networks],
         readers=health.readers,
     )
+    if health.recording is not None:
+        recording = health.recording
+        message.recording.CopyFrom(
+            pb.Recording(
+                path=sendable(recording.path),
+                items=recording.items,
+                bytes=recording.bytes,
+                dropped=dict(recording.dropped),
+                parts=recording.parts,
+                parts_removed=recording.parts_removed,
+                failure=sendable(recording.failure),
+            )
+        )
     for sensor in health.sensors:
         message.sensors.add(
             sensor=sendable(sensor.sensor),
@@ -131,6 +158,19 @@ def decode_health(payload: bytes) -> HealthMessage:
         sensors=tuple(_sensor(sensor) for sensor in message.sensors),
         networks=tuple(NetworkInfo(n.name, n.bundle_sha256, n.engine) for n in message.networks),
         readers=message.readers,
+        recording=_recording(message.recording) if message.HasField("recording") else None,
+    )
+
+
+def _recording(recording: pb.Recording) -> RecordingHealth:
+    return RecordingHealth(
+        path=recording.path,
+        items=recording.items,
+        bytes=recording.bytes,
+        dropped=dict(recording.dropped),
+        parts=recording.parts,
+        parts_removed=recording.parts_removed,
+        failure=recording.failure,
     )
 
 

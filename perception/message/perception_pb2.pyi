@@ -144,7 +144,7 @@ class NetworkTimes(_message.Message):
     def __init__(self, started_ns: _Optional[int] = ..., inferred_ns: _Optional[int] = ...) -> None: ...
 
 class Health(_message.Message):
-    __slots__ = ("schema_version", "session", "sequence", "sent_ns", "uptime_ns", "last", "failure", "sensors", "networks", "readers")
+    __slots__ = ("schema_version", "session", "sequence", "sent_ns", "uptime_ns", "last", "failure", "sensors", "networks", "readers", "recording")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -155,6 +155,7 @@ class Health(_message.Message):
     SENSORS_FIELD_NUMBER: _ClassVar[int]
     NETWORKS_FIELD_NUMBER: _ClassVar[int]
     READERS_FIELD_NUMBER: _ClassVar[int]
+    RECORDING_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     session: str
     sequence: int
@@ -165,7 +166,33 @@ class Health(_message.Message):
     sensors: _containers.RepeatedCompositeFieldContainer[SensorHealth]
     networks: _containers.RepeatedCompositeFieldContainer[Network]
     readers: int
-    def __init__(self, schema_version: _Optional[int] = ..., session: _Optional[str] = ..., sequence: _Optional[int] = ..., sent_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., last: _Optional[bool] = ..., failure: _Optional[str] = ..., sensors: _Optional[_Iterable[_Union[SensorHealth, _Mapping]]] = ..., networks: _Optional[_Iterable[_Union[Network, _Mapping]]] = ..., readers: _Optional[int] = ...) -> None: ...
+    recording: Recording
+    def __init__(self, schema_version: _Optional[int] = ..., session: _Optional[str] = ..., sequence: _Optional[int] = ..., sent_ns: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., last: _Optional[bool] = ..., failure: _Optional[str] = ..., sensors: _Optional[_Iterable[_Union[SensorHealth, _Mapping]]] = ..., networks: _Optional[_Iterable[_Union[Network, _Mapping]]] = ..., readers: _Optional[int] = ..., recording: _Optional[_Union[Recording, _Mapping]] = ...) -> None: ...
+
+class Recording(_message.Message):
+    __slots__ = ("path", "items", "bytes", "dropped", "parts", "parts_removed", "failure")
+    class DroppedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    PARTS_REMOVED_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    items: int
+    bytes: int
+    dropped: _containers.ScalarMap[str, int]
+    parts: int
+    parts_removed: int
+    failure: str
+    def __init__(self, path: _Optional[str] = ..., items: _Optional[int] = ..., bytes: _Optional[int] = ..., dropped: _Optional[_Mapping[str, int]] = ..., parts: _Optional[int] = ..., parts_removed: _Optional[int] = ..., failure: _Optional[str] = ...) -> None: ...
 
 class SensorHealth(_message.Message):
     __slots__ = ("sensor", "state", "state_reason", "captured", "published", "dropped", "failed", "in_flight", "captured_hz", "published_hz", "last_stamp_ns", "latency_p50_ms", "latency_p99_ms", "messages")

@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from threading import Event
 
-from sensors.drives.image_file import UnreadableFileError, read_image
+from sensors.drives.image_file import UnreadableFileError, read_coded_image
 from sensors.drives.suffixes import IMAGE_SUFFIXES
 from sensors.errors import RequestError
 from sensors.frame import Fault, Frame, Item
@@ -69,10 +69,10 @@ class ImageFolder:
     def _read(self, sequence: int, stamp_ns: int, file: Path) -> Item:
         arrival_ns = time.monotonic_ns()
         try:
-            image = read_image(file)
+            image, coded = read_coded_image(file)
         except UnreadableFileError as reason:
             return Fault(self._name, sequence, stamp_ns, arrival_ns, str(reason))
-        return Frame(self._name, sequence, stamp_ns, arrival_ns, time.monotonic_ns(), image)
+        return Frame(self._name, sequence, stamp_ns, arrival_ns, time.monotonic_ns(), image, coded=coded)
 
 
 def natural_order(file: Path) -> tuple[list[str | int], str]:

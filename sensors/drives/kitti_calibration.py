@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sensors.calibration import Calibration, CameraCalibration, Transform
 from sensors.errors import RequestError
 from sensors.projection import Projection
 
 _CAMERAS, _LIDAR = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"
+_MOTION = "calib_imu_to_velo.txt"
 _REMEDY = "copy the day's calibration beside the drive's folder again"
 
 
@@ -25,6 +27,39 @@ def read_projection(drive: Path, camera: str) -> Projection:
     upright = _homogeneous(_matrix(day / _CAMERAS, "R_rect_00", (3, 3)))
     rotation, translation = _matrix(day / _LIDAR, "R", (3, 3)), _matrix(day / _LIDAR, "T", (3, 1))
     return Projection(rectified @ upright @ _homogeneous(np.hstack([rotation, translation])))
+
+
+def read_calibration(drive: Path) -> Calibration:
+    """All cameras that the day's files tell of, rectified, and where the lidar and the GNSS/IMU are.
+
+    Nothing where there are no such files beside the drive. All rectified cameras share the axes of camera 0; where
+    each one is stands in its projection.
+    """
+    day = drive.resolve().parent
+    if not (day / _CAMERAS).is_file() or not (day / _LIDAR).is_file():
+        return Calibration()
+    rectifying = _homogeneous(_matrix(day / _CAMERAS, "R_rect_00", (3, 3)))
+    cameras = []
+    for number in ("00", "01", "02", "03"):
+        width, height = _matrix(day / _CAMERAS, f"S_rect_{number}", (1, 2))[0]
+        projection = _matrix(day / _CAMERAS, f"P_rect_{number}", (3, 4))
+        cameras.append(CameraCalibration(f"image_{number}", projection, int(width), int(height)))
+    from_lidar = rectifying @ _homogeneous(
+        np.hstack([_matrix(day / _LIDAR, "R", (3, 3)), _matrix(day / _LIDAR, "T", (3, 1))])
+    )
+    transforms = [Transform("velodyne_points", camera.sensor, _inverse(from_lidar)) for camera in cameras]
+    if (day / _MOTION).is_file():
+        rotation, translation = _matrix(day / _MOTION, "R", (3, 3)), _matrix(day / _MOTION, "T", (3, 1))
+        to_lidar = _homogeneous(np.hstack([rotation, translation]))
+        transforms.append(Transform("oxts", "velodyne_points", _inverse(to_lidar)))
+    return Calibration(tuple(cameras), tuple(transforms))
+
+
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    try:
+        return np.asarray(np.linalg.inv(matrix), np.float64)
+    except np.linalg.LinAlgError:
+        raise RequestError(_LIDAR, "R is no rotation: it has no inverse", _REMEDY) from None
 
 
 def _homogeneous(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

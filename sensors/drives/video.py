@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Event
 
 import av
+import numpy as np
 
 from sensors.drives.container import VideoContainer, open_video
 from sensors.drives.decoding import (
@@ -35,6 +36,7 @@ from sensors.drives.upright import UprightBgr
 from sensors.errors import RequestError, SourceError
 from sensors.frame import Fault, Item
 from sensors.source import SensorInfo, SourceInfo, Span
+from sensors.survey import SensorSurvey, Survey
 
 # Packets looked at on opening for a first picture, which tells size and rotation.
 _MOST_PACKETS_BEFORE_A_PICTURE = 64
@@ -85,6 +87,26 @@ class VideoFile:
     def close(self) -> None:
         """End the iteration at its next packet. Any thread, any number of times."""
         self._closed.set()
+
+    def survey(self) -> Survey:
+        """The presentation times of all packets; decodes nothing, so that damage inside them is not seen."""
+        ticks: list[int] = []
+        notes: list[str] = []
+        with open_video(self._path, self._threads) as video:
+            try:
+                for number, packet in enumerate(video.packets_from(video.first_stamp_ns)):
+                    if packet.size == 0 or packet.is_discard:
+                        continue
+                    when = packet.pts if packet.pts is not None else packet.dts
+                    ticks.append(when if video.is_timed and when is not None else number)
+            except (av.FFmpegError, ValueError, MemoryError) as error:
+                notes.append(f"cannot be read any further after {len(ticks)} packets ({error})")
+            declared = video.declared_pictures
+            if declared is not None and len(ticks) < declared:
+                notes.append(f"declares {declared} pictures, and has {len(ticks)}")
+            stamps = np.array(sorted(map(video.stamp_ns, ticks)), np.int64)
+        sensor = SensorSurvey(self._name, "camera", stamps, np.arange(len(stamps)))
+        return Survey((sensor,), self._path.stat().st_size, tuple(notes), is_damaged=bool(notes))
 
     def __iter__(self) -> Iterator[Item]:
         try:

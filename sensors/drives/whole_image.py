@@ -13,8 +13,8 @@ def missing_end(data: bytes) -> str | None:
         scan = _jpeg_scan_offset(data)
         if scan is None:
             return "it stops before its picture begins"
-        # Searched after the headers only, because an embedded thumbnail has an end of its own.
-        return None if data.find(b"\xff\xd9", scan) >= 0 else "it has no end-of-image marker"
+        # Behind the headers only, because an embedded thumbnail has an end of its own; backwards, for it is near.
+        return None if data.rfind(b"\xff\xd9", scan) >= 0 else "it has no end-of-image marker"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return None if b"IEND" in data[-4096:] else "it has no IEND chunk"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":

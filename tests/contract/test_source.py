@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import drive_formats
 import drive_media
 import numpy as np
 import pytest
 from rtsp_camera import RtspCamera
 
-from sensors.frame import Fault, Frame, Item, PixelFormat
+from sensors.drives.mcap.reading import McapFile
+from sensors.frame import Fault, Frame, Item, PixelFormat, PointCloud, RadarScan, Reading
 from sensors.opening import open_source
 from sensors.source import SensorInfo, Source, SourceInfo, Span
 
@@ -45,6 +47,42 @@ def _damaged_kitti(folder: Path) -> Path:
     return drive
 
 
+def _damaged_mcap(folder: Path) -> Path:
+    path = drive_media.write_mcap(folder / "drive.mcap")
+    assert drive_media.damage_chunk(path, 2) == MCAP_DAMAGED
+    return path
+
+
+def _cut_mcap(folder: Path) -> Path:
+    """Cut in the middle of a chunk's last picture."""
+    path = drive_media.write_mcap(folder / "drive.mcap", whole=False)
+    with McapFile(path) as file:
+        place = [chunk for chunk in file.chunks if len(chunk.channels) == 0][-2]
+    path.write_bytes(path.read_bytes()[: place.offset + place.length - 100])
+    return path
+
+
+def _damaged_radiate(folder: Path) -> Path:
+    drive = drive_formats.write_radiate(folder / "radiate")
+    (drive / "zed_left" / "000003.png").unlink()
+    (drive / "velo_lidar" / "000004.csv").write_text("1,2,3")
+    (drive / "GPS_IMU_Twist" / "000005.txt").write_text("nowhere")
+    stamps = drive / "zed_right.txt"
+    lines = stamps.read_text().splitlines()
+    stamps.write_text("\n".join([*lines[:4], lines[4].replace("1500000000", "1499999999"), *lines[5:7]]))
+    return drive
+
+
+def _damaged_nuscenes(folder: Path) -> Path:
+    drive = drive_formats.write_nuscenes(folder / "nuscenes")
+    for file, content in zip(sorted(drive.glob("*LIDAR*")), (b"", b"short"), strict=False):
+        file.write_bytes(content)
+    radar = sorted(drive.glob("sweeps/*/*"))[2]
+    radar.write_bytes(radar.read_bytes()[:-120])
+    return drive
+
+
+MCAP_DAMAGED = 2  # frames that the damaged chunk held
 LIVE_ITEMS = 20
 
 
@@ -101,6 +139,56 @@ CASES = {
     "damaged KITTI drive": Case(_damaged_kitti, items=24, faults=2),
     "KITTI drive, span": Case(_damaged_kitti, items=9, faults=2, span=Span(start_ns=500_000_000)),
     "KITTI drive, looped": Case(_damaged_kitti, items=72, faults=6, loop=3),
+    "MCAP drive": Case(lambda folder: drive_media.write_mcap(folder / "drive.mcap"), items=32, faults=1),
+    "MCAP drive of H.264": Case(
+        lambda folder: drive_media.write_mcap(folder / "drive.mcap", images="h264"), items=32, faults=1
+    ),
+    "damaged MCAP drive": Case(_damaged_mcap, items=32, faults=3),
+    "MCAP drive cut off": Case(_cut_mcap, items=25, faults=1),
+    "MCAP drive, span": Case(_damaged_mcap, items=8, faults=3, span=Span(200_000_000, 200_000_000)),
+    "MCAP drive of H.264, span": Case(
+        lambda folder: drive_media.write_mcap(folder / "drive.mcap", images="h264"),
+        items=8,
+        faults=1,
+        span=Span(200_000_000, 200_000_000),
+    ),
+    "MCAP drive, looped": Case(_damaged_mcap, items=96, faults=9, loop=3),
+    "MCAP of another recorder": Case(lambda folder: drive_media.write_foreign_mcap(folder / "drive.mcap"), items=8),
+    "RADIATE drive": Case(lambda folder: drive_formats.write_radiate(folder / "radiate"), items=40),
+    "damaged RADIATE drive": Case(_damaged_radiate, items=40, faults=5),
+    "RADIATE drive, span": Case(_damaged_radiate, items=9, faults=1, span=Span(400_000_000, 200_000_000)),
+    "nuScenes files": Case(lambda folder: drive_formats.write_nuscenes(folder / "nuscenes"), items=24),
+    "damaged nuScenes files": Case(_damaged_nuscenes, items=24, faults=3),
+    "comma2k19 segment": Case(lambda folder: drive_formats.write_comma(folder / "40"), items=40),
+    "comma2k19 segment without a video": Case(
+        lambda folder: drive_formats.write_comma(folder / "40", video=False), items=40, faults=8
+    ),
+    "comma2k19 segment, span": Case(
+        lambda folder: drive_formats.write_comma(folder / "40"), items=20, span=Span(100_000_000, 200_000_000)
+    ),
+    "video with stamps": Case(lambda folder: drive_formats.write_stamped_video(folder / "stamped"), items=24),
+    "video with stamps, span": Case(
+        lambda folder: drive_formats.write_stamped_video(folder / "stamped"),
+        items=6,
+        span=Span(300_000_000, 300_000_000),
+    ),
+    "video with too few stamps": Case(
+        lambda folder: drive_formats.write_stamped_video(folder / "stamped", [str(10**9 * n) for n in range(20)]),
+        items=24,
+        faults=4,
+    ),
+    "video with too many stamps": Case(
+        lambda folder: drive_formats.write_stamped_video(folder / "stamped", [f"{n}.5" for n in range(30)]),
+        items=30,
+        faults=6,
+    ),
+    "bag of ROS 1": Case(lambda folder: drive_formats.write_ros1(folder / "drive.bag"), items=24),
+    "bag of ROS 1, span": Case(
+        lambda folder: drive_formats.write_ros1(folder / "drive.bag"), items=9, span=Span(200_000_000, 300_000_000)
+    ),
+    "bag of ROS 2, db3": Case(lambda folder: drive_formats.write_ros2(folder / "bag", mcap=False), items=24),
+    "bag of ROS 2, MCAP": Case(lambda folder: drive_formats.write_ros2(folder / "bag", mcap=True), items=24),
+    "bag of ROS 2, looped": Case(lambda folder: drive_formats.write_ros2(folder / "bag", mcap=True), items=72, loop=3),
     "RTSP camera": Case(None, items=LIVE_ITEMS),
     "one image": Case(lambda folder: drive_media.write_images(folder / "images", 1) / "frame0.png", items=1),
 }
@@ -196,6 +284,12 @@ def reads_the_same_twice(opens: Open) -> None:
             assert (type(one), one.stamp_ns) == (type(other), other.stamp_ns)
             if isinstance(one, Frame) and isinstance(other, Frame):
                 assert np.array_equal(one.image, other.image)
+            if isinstance(one, PointCloud) and isinstance(other, PointCloud):
+                assert np.array_equal(one.points, other.points)
+            if isinstance(one, RadarScan) and isinstance(other, RadarScan):
+                assert np.array_equal(one.targets, other.targets)
+            if isinstance(one, Reading) and isinstance(other, Reading):
+                assert np.array_equal(one.values, other.values, equal_nan=True)
 
 
 def leaves_given_images_alone(opens: Open) -> None:

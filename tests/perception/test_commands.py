@@ -272,6 +272,8 @@ def half(path: Path, target: Path, share: float = 0.6) -> Path:
         (["{tmp}/front.mp4", "--render", "{tmp}/front.mp4"], ["front.mp4: is in what is replayed"]),
         (["{tmp}/front.mp4", "--jsonl", "{tmp}/./front.mp4"], ["front.mp4: is in what is replayed"]),
         (["{drive}", "--jsonl", "{tmp}/seen.mp4", "--render", "{tmp}/seen.mp4"], ["--jsonl and to --render"]),
+        (["{drive}", "--jsonl", "{tmp}/a.mcap", "--record", "{tmp}/a.mcap"], ["--jsonl and to --record"]),
+        (["{drive}", "--record", "{tmp}/notes.mp4"], ["is no .mcap file"]),
         (["{drive}", "--jsonl", "x" * 300], ["cannot be written (File name too long)"]),
         (["{drive}", "--model", "x" * 300], ["there is no such bundle"]),
         (["{drive}", "--wait-readers", "1"], ["--wait-readers", "--publish ENDPOINT"]),

@@ -119,5 +119,5 @@ def test_the_example_has_every_key_and_is_good(folder: Path, tmp_path: Path) -> 
     people = example.replace("bundles/road", str(folder / "bundles" / "tiny")).replace("person = ", "red = ")
     settings = vehicle(tmp_path, people).settings
     assert settings.publish is not None
-    for part in (settings.camera[0], settings.network[0], settings.publish, settings):
+    for part in (settings.camera[0], settings.network[0], settings.publish, settings.record, settings):
         assert part.model_fields_set == set(type(part).model_fields)

@@ -138,6 +138,7 @@ def test_a_trimmed_drive_has_a_fault_for_every_file_that_its_stamps_tell_of(data
         "k-image_02": {"Frame": 7, "Fault": 101},
         "k-image_03": {"Fault": 108},
         "k-velodyne_points": {"PointCloud": 3, "Fault": 105},
+        "k-oxts": {"Reading": 108},
     }
     frames = [item.sequence for item in found["k-image_02"] if isinstance(item, Frame)]
     assert frames == [0, 1, 2, 3, 4, 5, 25]

@@ -1,0 +1,1 @@
+"""Recorded drives as a whole: told of, converted, cut, and shown on a sheet."""
