@@ -2,9 +2,11 @@
 
 RequestError
 ├── DatasetError        a labelled dataset is wrong (exit code 2)
-└── BundleError         a bundle, or the ONNX file it is made from, is wrong (exit code 2)
+├── BundleError         a bundle, or the ONNX file it is made from, is wrong (exit code 2)
+└── TrainingError       a training cannot be started or resumed as asked (exit code 2)
 EdgePerceptionError
-└── EngineError         an engine cannot start, or one inference failed (exit code 3)
+├── EngineError         an engine cannot start, or one inference failed (exit code 3)
+└── DivergedError       a training's loss is no number any more (exit code 3)
 """
 
 from __future__ import annotations
@@ -20,5 +22,17 @@ class DatasetError(RequestError):
     """A labelled dataset that cannot be used as it is."""
 
 
+class NoLabelsError(DatasetError):
+    """Images without a label, where labels are needed."""
+
+
 class EngineError(EdgePerceptionError):
     """An engine that cannot start, or one inference that failed."""
+
+
+class TrainingError(RequestError):
+    """A training that cannot be started, or resumed, as it was asked for."""
+
+
+class DivergedError(EdgePerceptionError):
+    """A training whose loss is no number any more: its last good checkpoint stays."""

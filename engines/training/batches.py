@@ -1,0 +1,100 @@
+"""Pictures by their position in a training: the same ones whoever makes them, in however many processes.
+
+Position p is made with a generator of its own, seeded by (seed, p). So a training that is resumed goes on with the
+pictures that it would have seen, and neither the number of loader processes nor of trainers changes any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from engines.training.datasets import Augmentation, Example, Mixture, augment
+from engines.training.losses import Objects
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`images` (B, 3, H, W) uint8 BGR, channels last in memory; what is known of each; which images they are of."""
+
+    images: Tensor
+    objects: list[Objects]
+    sources: list[int]
+
+    def pin_memory(self) -> Batch:
+        """The images where a GPU can fetch them by itself; called by the loader."""
+        return Batch(self.images.pin_memory(), self.objects, self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """This process's part of every batch: `batch` pictures in all, `rank` of `world` processes."""
+
+    batch: int
+    rank: int = 0
+    world: int = 1
+
+    def positions(self, step: int) -> range:
+        """The positions of the pictures of a step that are this process's."""
+        own = self.batch // self.world
+        first = step * self.batch + self.rank * own
+        return range(first, first + own)
+
+
+class Pictures(Dataset[tuple[Example, int]]):
+    """The pictures of a training by position, without end."""
+
+    def __init__(self, mixture: Mixture, size: tuple[int, int], augmentation: Augmentation, seed: int) -> None:
+        self._mixture, self._size, self._augmentation, self._seed = mixture, size, augmentation, seed
+
+    def __getitem__(self, position: int) -> tuple[Example, int]:
+        rng = np.random.default_rng((self._seed, position))
+        source = self._mixture.draw(rng)
+        return augment(self._mixture, source, *self._size, self._augmentation, rng), source
+
+
+def batches(
+    pictures: Pictures, share: Share, *, first_step: int, steps: int, workers: int, pin: bool = False
+) -> Iterator[Batch]:
+    """Give this process's batch of each step from `first_step` on, made ahead by `workers` processes (0: by this)."""
+    loader = DataLoader(
+        pictures,
+        batch_sampler=[share.positions(step) for step in range(first_step, first_step + steps)],
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        worker_init_fn=_use_one_thread,
+        prefetch_factor=3 if workers else None,
+    )
+    return iter(loader)
+
+
+def collate(pictures: list[tuple[Example, int]]) -> Batch:
+    """Put pictures of one size together."""
+    stacked = np.stack([example.image for example, _ in pictures])
+    return Batch(
+        torch.from_numpy(stacked).permute(0, 3, 1, 2),
+        [objects_of(example) for example, _ in pictures],
+        [source for _, source in pictures],
+    )
+
+
+def objects_of(example: Example) -> Objects:
+    """What is known of a picture, as tensors."""
+    return Objects(
+        torch.from_numpy(np.ascontiguousarray(example.boxes_xyxy, np.float32)),
+        torch.from_numpy(np.ascontiguousarray(example.classes, np.int64)),
+        torch.from_numpy(np.ascontiguousarray(example.confidences, np.float32)),
+        torch.from_numpy(np.ascontiguousarray(example.ignored_xyxy, np.float32)),
+        torch.from_numpy(np.array(example.labelled, np.bool_)),
+    )
+
+
+def _use_one_thread(_worker: int) -> None:
+    cv2.setNumThreads(1)  # workers are as many as there are cores to use; OpenCV would start as many threads in each

@@ -1,0 +1,116 @@
+"""A trained network as ONNX: BatchNorm folded away, pixels of 0 to 255 in, boxes in pixels and scores out.
+
+The layout is that of the `yolov8` decoder, (1, 4 + classes, N): centre, size, then a score a class. Opset 17, plain
+operators only, so that TensorRT from 8.6 on, OpenVINO and ONNX Runtime run all of it.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from engines.bundle import Bundle
+from engines.importing import ImportOptions, import_network
+from engines.letterbox import Fit
+from engines.training.networks.blocks import ConvBnRelu, Residual
+from engines.training.networks.detector import BOX, FULL_SCALE, Detector, Grid
+
+OPSET = 17
+INPUT, OUTPUT = "image", "predictions"
+FIT, PAD = Fit.LETTERBOX_TOP_LEFT, 114
+
+
+class Exported(nn.Module):
+    """A detector that decodes its boxes: (1, 3, H, W) BGR 0 to 255 -> (1, 4 + classes, N)."""
+
+    def __init__(self, detector: Detector, width: int, height: int) -> None:
+        super().__init__()
+        self.detector = fold(detector)
+        grid = Grid.of(width, height)
+        self.register_buffer("centres", grid.centres[None])
+        self.register_buffer("strides", grid.strides[None, None])
+
+    def forward(self, image: Tensor) -> Tensor:
+        raw = self.detector(image)
+        centres = raw[:, :2] * self.strides + self.centres
+        sizes = torch.exp(raw[:, 2:BOX]) * self.strides
+        return torch.cat([centres, sizes, torch.sigmoid(raw[:, BOX:])], dim=1)
+
+
+def fold(detector: Detector) -> Detector:
+    """The same network without BatchNorm and without scaling its pixels: both are in the convolutions' weights."""
+    folded = copy.deepcopy(detector).float().cpu().eval()
+    for block in folded.modules():
+        if isinstance(block, ConvBnRelu | Residual) and isinstance(block.norm, nn.BatchNorm2d):
+            block.conv = fuse_conv_bn_eval(block.conv, block.norm)
+            block.norm = nn.Identity()
+    with torch.no_grad():
+        folded.stem.conv.weight /= FULL_SCALE
+    folded.scale = 1.0
+    return folded
+
+
+def onnx_of(detector: Detector, labels: Sequence[str], width: int, height: int) -> Any:
+    """The network as an `onnx.ModelProto`, checked; its class names are in its metadata."""
+    import onnx
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the exporter that needs no further package
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # the input's size is fixed, as it says
+        torch.onnx.export(
+            Exported(detector, width, height).eval(),
+            (torch.zeros(1, 3, height, width),),
+            buffer,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    model = onnx.load_model_from_string(buffer.getvalue())
+    own_constants(model.graph)
+    onnx.helper.set_model_props(model, {"names": str(dict(enumerate(labels)))})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def own_constants(graph: Any) -> int:
+    """Give every user of a shared constant a copy of its own; the number of copies.
+
+    The exporter keeps one of several equal constants and passes it on through Identity nodes. Quantisers then find
+    convolutions whose bias is no constant, and leave them in float: INT8 was slower than float so.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    passed_on = [node for node in graph.node if node.op_type == "Identity" and node.input[0] in constants]
+    for node in passed_on:
+        twin = graph.initializer.add()
+        twin.CopyFrom(constants[node.input[0]])
+        twin.name = node.output[0]
+        graph.node.remove(node)
+    return len(passed_on)
+
+
+def export_bundle(
+    detector: Detector,
+    labels: Sequence[str],
+    size: tuple[int, int],
+    folder: Path,
+    *,
+    replace_existing: bool = False,
+) -> Bundle:
+    """Write the network as a bundle of this input size (width, height). Raises `BundleError`."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "model.onnx"
+        file.write_bytes(onnx_of(detector, labels, *size).SerializeToString())
+        options = ImportOptions(decoder="yolov8", colour="BGR", scale=1.0, fit=FIT, pad=PAD)
+        return import_network(file, folder, options, replace_existing=replace_existing)
