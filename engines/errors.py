@@ -2,6 +2,7 @@
 
 RequestError
 ├── DatasetError        a labelled dataset is wrong (exit code 2)
+│   └── NoLabelsError   there are images, and nothing says what is on them
 ├── BundleError         a bundle, or the ONNX file it is made from, is wrong (exit code 2)
 └── TrainingError       a training cannot be started or resumed as asked (exit code 2)
 EdgePerceptionError

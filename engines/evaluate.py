@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.average_precision import AveragePrecision, Truths, mean_of
 from engines.bundle import LABELS, Bundle
-from engines.datasets import Dataset, LabelledImage
+from engines.datasets import ANY_CLASS, Dataset, LabelledImage, read_pixels
 from engines.decoders import NonFiniteOutputError, build_decoder
 from engines.decoders.candidates import MAX_CANDIDATES
 from engines.decoders.decoder import Decoder
@@ -77,6 +76,8 @@ def evaluate(
     `class_map`: pairs (bundle's class, dataset's class), see `match_classes`. Raises `DatasetError`, `BundleError`,
     `EngineError`.
     """
+    if not dataset.boxes:
+        raise DatasetError(dataset.name, "has no boxes", "give a dataset of boxes: accuracy is measured on them")
     classes = match_classes(bundle.labels, dataset.classes, class_map)
     thresholds = Thresholds(score, nms_iou, max_detections=MAX_CANDIDATES, every_label=True)
     detections, truths = [], []
@@ -115,7 +116,7 @@ def _run(
     decoder = _decoder(bundle, engine)
     waiting: tuple[int, LabelledImage, Geometry] | None = None
     for number, image in enumerate(images):
-        pixels = _read(image)
+        pixels = read_pixels(image.path)
         place = engine.place(pixels.shape[1], pixels.shape[0])
         slot = number % engine.slots
         engine.stage(slot, 0, pixels, place)
@@ -162,20 +163,6 @@ def _decoder(bundle: Bundle, engine: Engine) -> Decoder:
     return decoder
 
 
-def _read(image: LabelledImage) -> NDArray[np.uint8]:
-    """The image (H, W, 3) BGR. Raises `DatasetError`."""
-    try:
-        content = np.fromfile(image.path, np.uint8)
-        pixels = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
-    except (OSError, cv2.error):
-        pixels = None
-    if pixels is None:
-        raise DatasetError(
-            str(image.path), "cannot be read as an image", "copy it again, or take it out of the dataset"
-        )
-    return np.asarray(pixels, np.uint8)
-
-
 def _mapped(found: Detections, classes: MatchedClasses, nms_iou: float) -> Detections:
     """The detections that are judged, under the judged classes."""
     kinds = np.array(classes.of_bundle, np.int32)[found.classes]
@@ -189,9 +176,17 @@ def _mapped(found: Detections, classes: MatchedClasses, nms_iou: float) -> Detec
 
 
 def _truths(image: LabelledImage, size: tuple[int, int], classes: MatchedClasses) -> Truths:
+    boxes = image.boxes_xyxy(*size)
     kinds = np.array(classes.of_dataset, np.int32)[image.classes]
-    kept = kinds >= 0
-    return Truths(image.boxes_xyxy(*size)[kept], kinds[kept], image.crowd[kept])
+    kept = (kinds >= 0) & (image.classes != ANY_CLASS)
+    # What may be of any class is a crowd of each that is judged.
+    anything = np.repeat(boxes[image.classes == ANY_CLASS], len(classes.names), axis=0)
+    every = np.tile(np.arange(len(classes.names), dtype=np.int32), len(anything) // max(1, len(classes.names)))
+    return Truths(
+        np.concatenate([boxes[kept], anything]),
+        np.concatenate([kinds[kept], every]),
+        np.concatenate([image.crowd[kept], np.ones(len(anything), np.bool_)]),
+    )
 
 
 def _or_none(value: float) -> float | None:

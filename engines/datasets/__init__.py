@@ -1,42 +1,91 @@
-"""Labelled images: what a network's accuracy is measured on.
+"""Labelled images: what a network learns from, and what its accuracy is measured on.
 
-`dataset.py` has the values, each format is one file. A dataset is named by its `data.yaml`, by a COCO JSON file, or
-by the folder that holds one of them.
+`dataset.py` has the values, each format is one file and one line in `FORMATS`. A dataset is named by its folder, or by
+the file that describes it: a `data.yaml`, a COCO JSON file.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from engines.datasets.coco import annotation_files, read_coco
-from engines.datasets.dataset import Dataset, LabelledImage
-from engines.datasets.yolo import SETTINGS_NAMES, read_yolo
-from engines.errors import DatasetError
+from engines.datasets.camvid import CAMVID
+from engines.datasets.coco import COCO
+from engines.datasets.dataset import (
+    ALL,
+    ANY_CLASS,
+    Dataset,
+    Format,
+    LabelledImage,
+    Report,
+    choose_split,
+    refuse,
+    refuse_unless_unlabelled,
+)
+from engines.datasets.image_folder import IMAGE_FOLDER
+from engines.datasets.kitti_object import KITTI_OBJECT
+from engines.datasets.pixels import read_mask, read_pixels
+from engines.datasets.unlabelled import UNLABELLED
+from engines.datasets.yolo import YOLO
+from engines.errors import DatasetError, NoLabelsError
 
-__all__ = ["Dataset", "DatasetError", "LabelledImage", "open_dataset"]
+__all__ = [
+    "ALL",
+    "ANY_CLASS",
+    "FORMATS",
+    "Dataset",
+    "DatasetError",
+    "LabelledImage",
+    "NoLabelsError",
+    "Report",
+    "format_of",
+    "open_dataset",
+    "read_mask",
+    "read_pixels",
+    "refuse",
+    "refuse_unless_unlabelled",
+    "splits_of",
+]
+
+# In the order in which they are looked for: what describes itself before what is known by its folders' names.
+FORMATS: tuple[Format, ...] = (YOLO, COCO, KITTI_OBJECT, CAMVID, UNLABELLED, IMAGE_FOLDER)
+_REMEDY = "give a data.yaml, a COCO JSON file, or the folder of a dataset: YOLO, COCO, KITTI object, masks, CLASS/IMAGE"
 
 
-def open_dataset(path: Path | str, split: str | None = None) -> Dataset:
-    """Read the labels of a dataset's split; images are only found, not opened. Raises `DatasetError`.
+def open_dataset(path: Path | str, split: str | None = None, report: Report = refuse) -> Dataset:
+    """Read the labels of a dataset's split; images are only found, not opened.
 
-    `split` None: val where there is one, else test, else the only one.
+    `split` None: val where there is one, else test, else the only one. Raises `DatasetError` for the first fault,
+    or does with each what `report` does, and reads on as far as it can.
     """
     path = Path(path)
-    remedy = "give a data.yaml, a COCO JSON file, or the folder of one"
     try:
-        if path.is_file():
-            if path.suffix in {".yaml", ".yml"}:
-                return read_yolo(path, split)
-            if path.suffix == ".json":
-                return read_coco(path, split)
-            raise DatasetError(str(path), "is no dataset that we know", remedy)
-        if not path.is_dir():
-            raise DatasetError(str(path), "there is no such dataset", remedy)
-        for name in SETTINGS_NAMES:
-            if (path / name).is_file():
-                return read_yolo(path / name, split)
-        if annotation_files(path):
-            return read_coco(path, split)
+        kind, found = _recognised(path)
+        return kind.read(found, choose_split(split, kind.splits(found), str(found)), report)
     except OSError as error:
-        raise DatasetError(str(error.filename or path), f"cannot be read ({error.strerror})", remedy) from None
-    raise DatasetError(str(path), "holds neither a data.yaml nor a COCO JSON file", remedy)
+        raise DatasetError(str(error.filename or path), f"cannot be read ({error.strerror})", _REMEDY) from None
+
+
+def splits_of(path: Path | str) -> list[str]:
+    """The splits that a dataset has; `["all"]` where there are none on disk. Raises `DatasetError`."""
+    path = Path(path)
+    try:
+        kind, found = _recognised(path)
+        return kind.splits(found)
+    except OSError as error:
+        raise DatasetError(str(error.filename or path), f"cannot be read ({error.strerror})", _REMEDY) from None
+
+
+def format_of(path: Path | str) -> str:
+    """The name of a dataset's format. Raises `DatasetError`."""
+    return _recognised(Path(path))[0].name
+
+
+def _recognised(path: Path) -> tuple[Format, Path]:
+    if not path.exists():
+        raise DatasetError(str(path), "there is no such dataset", _REMEDY)
+    for kind in FORMATS:
+        found = kind.find(path)
+        if found is not None:
+            return kind, found
+    what = "is no dataset that we know" if path.is_file() else "holds no dataset that we know"
+    raise DatasetError(str(path), what, _REMEDY)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from engines.datasets.dataset import Dataset, LabelledImage, choose_split, dataset_of
-from engines.errors import DatasetError
+from engines.datasets.dataset import Dataset, Format, LabelledImage, Report, dataset_of
+from engines.errors import DatasetError, NoLabelsError
 
 _REMEDY = "give a COCO JSON file of boxes"
 
@@ -38,28 +38,43 @@ def _split_of(file: Path) -> str:
     return file.parent.name if name == "_annotations.coco" else name
 
 
-def read_coco(path: Path, split: str | None) -> Dataset:
-    """Read one JSON file, or one of a folder's. Raises `DatasetError`."""
-    files = {_split_of(path): path} if path.is_file() else annotation_files(path)
-    chosen = choose_split(split, files, str(path))
-    file = files[chosen]
-    table = _table(file)
+def _find(path: Path) -> Path | None:
+    if path.is_file():
+        return path if path.suffix == ".json" else None
+    return path if annotation_files(path) else None
+
+
+def _files(path: Path) -> dict[str, Path]:
+    return {_split_of(path): path} if path.is_file() else annotation_files(path)
+
+
+def _read(path: Path, split: str, report: Report) -> Dataset:
+    """Read one JSON file, or one of a folder's."""
+    file = _files(path)[split]
+    table = _table(file, report)
     try:
         categories = {int(row["id"]): str(row["name"]) for row in table["categories"]}
         positions = {category: position for position, category in enumerate(categories)}
         rows: dict[int, list[tuple[float, ...]]] = {int(row["id"]): [] for row in table["images"]}
         for number, row in enumerate(table["annotations"], start=1):
-            _add(rows, row, positions, f"{file} annotation {row.get('id', number)}")
-        folders = _image_folders(file, chosen)
-        images = [_labelled(row, rows[int(row["id"])], folders, file) for row in table["images"]]
+            try:
+                _add(rows, row, positions, f"{file} annotation {row.get('id', number)}")
+            except DatasetError as fault:
+                report(fault)
+        folders = _image_folders(file, split)
+        found = [_labelled(row, rows[int(row["id"])], folders, file, report) for row in table["images"]]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else f"is not laid out as COCO ({error})"
         raise DatasetError(str(file), what, _REMEDY) from None
     name = path.resolve().name if path.is_dir() else path.stem
-    return dataset_of(name, chosen, list(categories.values()), images, str(file))
+    images = [image for image in found if image is not None]
+    return dataset_of(name, split, list(categories.values()), images, str(file), report)
 
 
-def _table(file: Path) -> dict[str, Any]:
+COCO = Format("COCO", _find, lambda path: list(_files(path)), _read)
+
+
+def _table(file: Path, report: Report) -> dict[str, Any]:
     try:
         table = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -67,7 +82,8 @@ def _table(file: Path) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise DatasetError(str(file), "is not laid out as COCO", _REMEDY)
     if not table.get("annotations"):
-        raise DatasetError(str(file), "has no label (annotations)", "give the file of a labelled split")
+        report(NoLabelsError(str(file), "has no label (annotations)", "give the file of a labelled split"))
+        table["annotations"] = []
     return table
 
 
@@ -92,11 +108,16 @@ def _image_folders(file: Path, split: str) -> list[Path]:
     return [base / name for base in (file.parent, file.parent.parent) for name in names]
 
 
-def _labelled(row: Any, boxes: list[tuple[float, ...]], folders: list[Path], file: Path) -> LabelledImage:
+def _labelled(
+    row: Any, boxes: list[tuple[float, ...]], folders: list[Path], file: Path, report: Report
+) -> LabelledImage | None:
+    """One image, or None where it is reported to be missing."""
     name = str(row["file_name"])
     path = next((folder / name for folder in folders if (folder / name).is_file()), None)
     if path is None:
-        raise DatasetError(str(file), f"its image {name} is not there", f"put it beside the file or into {folders[1]}")
+        remedy = f"put it beside the file or into {folders[1]}"
+        report(DatasetError(str(file), f"its image {name} is not there", remedy))
+        return None
     table = np.array(boxes, np.float64).reshape(-1, 6)
     size = (int(row["width"]), int(row["height"])) if row.get("width") and row.get("height") else None
     return LabelledImage(

@@ -12,33 +12,52 @@ from typing import Any
 
 import numpy as np
 
-from engines.datasets.dataset import Dataset, LabelledImage, choose_split, dataset_of
-from engines.errors import DatasetError
+from engines.datasets.dataset import Dataset, Format, LabelledImage, Report, dataset_of
+from engines.datasets.pixels import IMAGE_SUFFIXES
+from engines.errors import DatasetError, NoLabelsError
 
 SETTINGS_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
 _SPLITS = ("train", "val", "test")
-_IMAGES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _SLACK = 1e-3  # parts of the image by which a box may leave it: labelling tools round
 
 
-def read_yolo(settings: Path, split: str | None) -> Dataset:
-    """Read one split. Raises `DatasetError`."""
+def _find(path: Path) -> Path | None:
+    if path.is_file():
+        return path if path.suffix in {".yaml", ".yml"} else None
+    return next((path / name for name in SETTINGS_NAMES if (path / name).is_file()), None)
+
+
+def _splits(settings: Path) -> list[str]:
+    table = _table(settings)
+    return [key for key in _SPLITS if table.get(key)]
+
+
+def _read(settings: Path, split: str, report: Report) -> Dataset:
     table = _table(settings)
     names = _names(table.get("names"), settings)
-    found = [key for key in _SPLITS if table.get(key)]
-    chosen = choose_split(split, found, str(settings))
-    images = _images(settings, table.get("path"), table[chosen])
+    images = _images(settings, table.get("path"), table[split], report)
     if not images:
-        raise DatasetError(str(settings), f"split {chosen!r} ({table[chosen]}) has no image", "check its folder")
+        raise DatasetError(str(settings), f"split {split!r} ({table[split]}) has no image", "check its folder")
     labels = [_labels_of(image) for image in images]
     if not any(file.is_file() for file in labels):
-        raise DatasetError(
-            str(settings),
-            f"split {chosen!r} has {len(images)} images and no label",
-            f"put the boxes of {images[0].name} into {labels[0]}",
+        report(
+            NoLabelsError(
+                str(settings),
+                f"split {split!r} has {len(images)} images and no label",
+                f"put the boxes of {images[0].name} into {labels[0]}",
+            )
         )
-    pairs = [_labelled(image, file, len(names)) for image, file in zip(images, labels, strict=True)]
-    return dataset_of(settings.resolve().parent.name, chosen, names, pairs, str(settings))
+        return Dataset(_name(settings), split, tuple(names), tuple(map(LabelledImage.without_boxes, images)))
+    _report_labels_without_image(images, labels, table[split], report)
+    pairs = [_labelled(image, file, len(names), report) for image, file in zip(images, labels, strict=True)]
+    return dataset_of(_name(settings), split, names, pairs, str(settings), report)
+
+
+def _name(settings: Path) -> str:
+    return settings.resolve().parent.name
+
+
+YOLO = Format("YOLO", _find, _splits, _read)
 
 
 def _table(settings: Path) -> dict[str, Any]:
@@ -67,8 +86,8 @@ def _names(names: Any, settings: Path) -> list[str]:
     return [str(name) for name in names]
 
 
-def _images(settings: Path, base: Any, split: Any) -> list[Path]:
-    """The split's images. Raises `DatasetError` for a folder or an image that is not there."""
+def _images(settings: Path, base: Any, split: Any, report: Report) -> list[Path]:
+    """The split's images. Reports an image, raises `DatasetError` for a folder, that is not there."""
     folder = settings.parent
     root = folder / str(base) if base else folder
     images: list[Path] = []
@@ -77,14 +96,17 @@ def _images(settings: Path, base: Any, split: Any) -> list[Path]:
         if place is None:
             raise DatasetError(str(settings), f"names {entry}, which is not there", f"looked for {root / str(entry)}")
         if place.is_dir():
-            images += sorted(file for file in place.rglob("*") if file.suffix.lower() in _IMAGES)
+            images += sorted(file for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
             continue
         for line in place.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.strip():
                 image = _existing(place.parent / line.strip(), root / line.strip())
                 if image is None:
-                    raise DatasetError(str(place), f"names {line.strip()}, which is not there", "copy the image there")
-                images.append(image)
+                    report(
+                        DatasetError(str(place), f"names {line.strip()}, which is not there", "copy the image there")
+                    )
+                else:
+                    images.append(image)
     return images
 
 
@@ -102,12 +124,30 @@ def _labels_of(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _labelled(image: Path, file: Path, classes: int) -> LabelledImage:
+def _report_labels_without_image(images: list[Path], labels: list[Path], split: Any, report: Report) -> None:
+    """An image that is missing from a folder shows by its labels alone. A list of images may leave some out."""
+    if any(str(entry).endswith(".txt") for entry in (split if isinstance(split, list) else [split])):
+        return
+    known = set(labels)
+    for folder in sorted(
+        {file.parent for file, image in zip(labels, images, strict=True) if file.parent != image.parent}
+    ):
+        for file in sorted(folder.glob("*.txt")):
+            if file not in known and file.name != "classes.txt":  # which labelling tools put there
+                report(
+                    DatasetError(str(file), "labels an image that is not there", "copy the image, or delete the labels")
+                )
+
+
+def _labelled(image: Path, file: Path, classes: int, report: Report) -> LabelledImage:
     rows: list[tuple[float, ...]] = []
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
-            rows.append(_row(line, classes, f"{file} line {number}"))
+            try:
+                rows.append(_row(line, classes, f"{file} line {number}"))
+            except DatasetError as fault:
+                report(fault)
     table = np.array(rows, np.float64).reshape(-1, 5)
     centres, halves = table[:, 1:3], table[:, 3:5] / 2
     boxes = np.clip(np.concatenate([centres - halves, centres + halves], axis=1), 0, 1)

@@ -213,7 +213,7 @@ def test_an_image_of_another_size_than_its_labels_is_refused(tmp_path: Path) -> 
 def test_what_is_no_dataset_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "file.txt").write_text("")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DatasetError, match=r"give a data\.yaml, a COCO JSON file, or the folder of one"):
+    with pytest.raises(DatasetError, match=r"give a data\.yaml, a COCO JSON file, or the folder of a dataset"):
         open_dataset(tmp_path / name)
 
 

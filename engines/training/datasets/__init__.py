@@ -1,0 +1,11 @@
+"""What a network learns from: datasets mixed by weight, mapped to one list of classes, and varied.
+
+`example.py` is the value, `mixture.py` reads it, `augmentation.py` varies it. Knows numpy and OpenCV, and no torch.
+"""
+
+from engines.training.datasets.augmentation import Augmentation, augment, letterboxed
+from engines.training.datasets.example import Example
+from engines.training.datasets.mixture import Mixture
+from engines.training.datasets.opening import open_mixture
+
+__all__ = ["Augmentation", "Example", "Mixture", "augment", "letterboxed", "open_mixture"]

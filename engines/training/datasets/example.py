@@ -1,0 +1,26 @@
+"""One picture to learn from, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A picture, its N boxes, and what is not known of it.
+
+    Boxes are left, top, right, bottom in continuous pixels of the image (0,0 is the outer corner of the first one),
+    inside it. `ignored_xyxy` are places where a detection is neither right nor wrong: crowds, KITTI's `DontCare`,
+    classes that are set aside, things cut to a rest. `labelled` says for each class whether somebody looked for it
+    on this picture: where not, a box of it is right all the same, and that there is none means nothing. Arrays may be
+    read-only.
+    """
+
+    image: NDArray[np.uint8]  # (H, W, 3) BGR
+    boxes_xyxy: NDArray[np.float32]  # (N, 4)
+    classes: NDArray[np.int64]  # (N,) indexes into the mixture's classes
+    ignored_xyxy: NDArray[np.float32]  # (M, 4)
+    labelled: NDArray[np.bool_]  # (C,)

@@ -1,0 +1,127 @@
+"""Opens what is trained on: a `mixture.toml`, or any one dataset."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from engines.datasets import ALL, Dataset, LabelledImage, open_dataset, refuse, refuse_unless_unlabelled, splits_of
+from engines.errors import DatasetError
+from engines.settings_file import SettingsError, parse
+from engines.training.datasets.class_map import ClassMap, class_map
+from engines.training.datasets.mixture import CACHE_BYTES, Mixture, Part
+from engines.training.datasets.mixture_file import Exclusion, MixedDataset, MixtureFile
+from engines.training.datasets.riders import Riders
+from engines.training.datasets.splits import split_by_drive
+
+
+def open_mixture(
+    path: Path, split: str = "train", *, root: Path | None = None, cache_bytes: int = CACHE_BYTES
+) -> Mixture:
+    """Open a split of a mixture, or of one dataset: then with its own classes, all of them labelled.
+
+    `root`: where the paths in a `mixture.toml` begin; default its own folder. A dataset without splits on disk is
+    `train` as a whole. Raises `DatasetError`.
+    """
+    path = Path(path)
+    if path.suffix != ".toml":
+        dataset = open_dataset(path, _split_of(splits_of(path), None, split, made=False) or split)
+        part = Part(dataset.name, dataset.images, class_map(dataset.classes, dataset.classes, names={}))
+        return Mixture(dataset.classes, [part], cache_bytes=cache_bytes)
+    settings = _settings(path)
+    base = path.resolve().parent if root is None else Path(root)
+    parts = []
+    for number, entry in enumerate(settings.dataset, start=1):
+        part_or_none = _part(entry, settings, split, base, f"{path}: dataset {number} ({entry.path})")
+        if part_or_none is not None:
+            parts.append(part_or_none)
+    if not parts:
+        raise DatasetError(str(path), f"has no image in split {split!r}", "give a split that one of its datasets has")
+    return Mixture(settings.classes, parts, cache_bytes=cache_bytes, longest_side=settings.longest_side)
+
+
+def _settings(path: Path) -> MixtureFile:
+    try:
+        return parse(path.read_bytes(), MixtureFile)
+    except OSError as error:
+        raise DatasetError(str(path), f"cannot be read ({error.strerror})", "give a mixture.toml") from None
+    except SettingsError as error:
+        raise DatasetError(str(path), str(error), "see docs for an example") from None
+
+
+def _part(entry: MixedDataset, settings: MixtureFile, split: str, base: Path, where: str) -> Part | None:
+    """One dataset's images of a split, or None where it has none of that split."""
+    place = base / entry.path
+    theirs = _split_of(splits_of(place), entry.split, split, made=entry.drives is not None)
+    if theirs is None:
+        return None
+    dataset = open_dataset(place, theirs, refuse_unless_unlabelled if entry.labels == () else refuse)
+    if entry.drives is not None:
+        dataset = replace(dataset, images=split_by_drive(dataset.images, entry.drives.pattern, entry.drives.val)[split])
+    images = _without(dataset.images, entry.exclude, base / entry.path, where)
+    return Part(dataset.name, images, _map(entry, settings, dataset, where), entry.weight) if images else None
+
+
+def _split_of(known: list[str], named: str | None, wanted: str, *, made: bool) -> str | None:
+    """The split on disk to be read, or None where it has no part in the one that is wanted.
+
+    One that is `named` belongs to train; so does a dataset without splits, unless they are `made` of it.
+    """
+    if made:
+        return named or (ALL if ALL in known else "train")
+    if named is not None:
+        return named if wanted == "train" else None
+    if known == [ALL]:
+        return ALL if wanted in {"train", ALL} else None
+    return wanted if wanted in known else None
+
+
+def _map(entry: MixedDataset, settings: MixtureFile, dataset: Dataset, where: str) -> ClassMap:
+    made = class_map(
+        dataset.classes, settings.classes, names=entry.map, ignored=entry.ignore, labels=entry.labels, where=where
+    )
+    if entry.riders is None:
+        return made
+    rule = class_map(
+        dataset.classes,
+        settings.classes,
+        names=dict.fromkeys((entry.riders.rider, entry.riders.machine), entry.riders.becomes),
+        where=f"{where}.riders",
+    )
+    becomes = settings.classes.index(entry.riders.becomes)
+    labelled = made.labelled.copy()
+    labelled[becomes] |= entry.labels is None
+    labelled.flags.writeable = False
+    del rule
+    riders = Riders(dataset.classes.index(entry.riders.rider), dataset.classes.index(entry.riders.machine), becomes)
+    return replace(made, labelled=labelled, riders=riders)
+
+
+def _without(
+    images: tuple[LabelledImage, ...], exclusions: tuple[Exclusion, ...], folder: Path, where: str
+) -> tuple[LabelledImage, ...]:
+    """The images that no exclusion names. Raises `DatasetError` for an exclusion that excludes nothing."""
+    for exclusion in exclusions:
+        names = _excluded(exclusion, folder, where)
+        images = tuple(image for image in images if not any(fnmatchcase(image.path.name, name) for name in names))
+    return images
+
+
+def _excluded(exclusion: Exclusion, folder: Path, where: str) -> set[str]:
+    """Patterns of the file names that are left out."""
+    if exclusion.file is not None:
+        return {exclusion.file}
+    file = folder / str(exclusion.csv)
+    try:
+        with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+            rows = list(csv.DictReader(lines))
+    except OSError as error:
+        raise DatasetError(where, f"{file} cannot be read ({error.strerror})", "mend exclude.csv") from None
+    except csv.Error as error:
+        raise DatasetError(where, f"{file} is no CSV file ({error})", "mend exclude.csv") from None
+    for column in ("file", str(exclusion.column)):
+        if rows and column not in rows[0]:
+            raise DatasetError(where, f"{file} has no column {column!r}", f"it has {', '.join(map(str, rows[0]))}")
+    return {row["file"] for row in rows if fnmatchcase(row[str(exclusion.column)] or "", str(exclusion.value))}
