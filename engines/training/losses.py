@@ -75,9 +75,10 @@ def detection_loss(raw: Tensor, grid: Grid, pictures: list[Objects], objects_per
         # Where an object is known its class is judged, whether or not anybody looked for all of that class.
         weights[number, own, objects.classes[truth]] = 1
         targets[number, own, objects.classes[truth]] = assigned.target[own] * confidence
-        box_loss = box_loss + (box_distance(boxes[number, own], objects.boxes_xyxy[truth]) * (
-            assigned.share[own] * confidence
-        )).sum()
+        box_loss = (
+            box_loss
+            + (box_distance(boxes[number, own], objects.boxes_xyxy[truth]) * (assigned.share[own] * confidence)).sum()
+        )
     scale = len(pictures) * objects_per_image
     score_loss = (binary_cross_entropy_with_logits(logits, targets, reduction="none") * weights).sum() / scale
     score_loss, box_loss = SCORE_WEIGHT * score_loss, box_loss / scale

@@ -33,6 +33,7 @@ SAME_OBJECT_IOU = 0.55  # of two boxes of one class
 TILE = 0.6  # of the picture's width and height; four of them overlap by a fifth
 _EDGE = 4.0  # pixels: a box that comes so near to a cut through the picture may be the part of a larger thing
 _LARGEST_IN_TILE = 0.7  # of a tile's side: what is larger is seen better in the whole picture
+_VERSION = 1  # of this way to look: findings of another one are not taken from a cache
 _THRESHOLDS = Thresholds(score=0.02, nms_iou=0.65, max_detections=300, every_label=True)
 
 
@@ -77,13 +78,15 @@ def lesson_for(theirs: Sequence[str], ours: Sequence[str], classes: TaughtClasse
         targets[_index(their, theirs, "teacher.map", "of the teacher")] = _index(our, ours, "teacher.map", "of ours")
     riders = None
     if rule := classes.riders:
-        rider, machine = (_index(name, theirs, "teacher.riders", "of the teacher") for name in (rule.rider, rule.machine))
+        rider, machine = (
+            _index(name, theirs, "teacher.riders", "of the teacher") for name in (rule.rider, rule.machine)
+        )
         riders = rider, machine, _index(rule.becomes, ours, "teacher.riders", "of ours")
     if (targets < 0).all() and riders is None:
         raise TrainingError(
             "--teacher",
             f"it knows none of {', '.join(ours)} by name (it has {', '.join(theirs)[:200]})",
-            "say in the mixture.toml what its classes are: [teacher] map = { car = \"vehicle\" }",
+            'say in the mixture.toml what its classes are: [teacher] map = { car = "vehicle" }',
         )
     return Lesson(targets, riders)
 
@@ -340,7 +343,9 @@ def teach(
     if findings is None:
         findings = []
         with ExitStack() as stack:
-            running = [stack.enter_context(Teacher(t, lesson, threads)) for t, lesson in zip(teachers, lessons, strict=True)]
+            running = [
+                stack.enter_context(Teacher(t, lesson, threads)) for t, lesson in zip(teachers, lessons, strict=True)
+            ]
             for index in range(len(mixture)):
                 image = mixture.read(index).image
                 findings.append(fuse([found for teacher in running for found in teacher.passes(image)]))
@@ -351,12 +356,14 @@ def teach(
 
 def _key(mixture: Mixture, teachers: Sequence[Bundle], lessons: Sequence[Lesson]) -> str:
     """Of all that findings depend on: who looks, at which files, and what is made of it."""
-    digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest = hashlib.sha256(f"{_VERSION}\n".encode())
     for teacher, lesson in zip(teachers, lessons, strict=True):
         digest.update(f"{teacher.sha256} {lesson.targets.tolist()} {lesson.riders}\n".encode())
     for index in range(len(mixture)):
         path = mixture.path_of(index)
-        digest.update(f"{path} {path.stat().st_size if path.is_file() else 0} {mixture.read(index).image.shape}\n".encode())
+        digest.update(
+            f"{path} {path.stat().st_size if path.is_file() else 0} {mixture.read(index).image.shape}\n".encode()
+        )
     return digest.hexdigest()
 
 

@@ -57,7 +57,6 @@ def train(
     device = choose_device(machine.device, processes.local_rank)
     precision = choose_precision(machine.precision, device)
     autocast = autocast_type(precision)
-    share = Share(settings.batch, processes.rank, processes.world)
     if settings.batch % (processes.world * settings.accumulate):
         raise TrainingError(
             f"--batch {settings.batch}",
@@ -124,7 +123,9 @@ def train(
     )
     trained: nn.Module = DistributedDataParallel(network) if processes.world > 1 else network
     began = saved = time.monotonic()
-    with TrainingLog(folder, first_step=first_step, shows_bar=shows_bar) if processes.is_first else nullcontext() as log:
+    with (
+        TrainingLog(folder, first_step=first_step, shows_bar=shows_bar) if processes.is_first else nullcontext() as log
+    ):
         step = first_step
         while step < steps:
             step_began = time.monotonic()
@@ -143,7 +144,9 @@ def train(
             for part in range(settings.accumulate):
                 batch = next(stream)
                 is_last = part == settings.accumulate - 1
-                alone = trained.no_sync() if isinstance(trained, DistributedDataParallel) and not is_last else nullcontext()
+                alone = (
+                    trained.no_sync() if isinstance(trained, DistributedDataParallel) and not is_last else nullcontext()
+                )
                 with alone:
                     judged = judge(trained, batch, grid, device, autocast, objects_per_image)
                     check_finite(judged, step, batch, mixture, file)
@@ -224,7 +227,9 @@ def freeze_norm(network: nn.Module) -> None:
 def load_weights(network: Detector, state: dict[str, Any], classes: Sequence[str], where: str) -> None:
     """Take the averaged weights of a checkpoint. Raises `TrainingError` where it is of another network."""
     if tuple(state["classes"]) != tuple(classes):
-        raise TrainingError(where, f"has the classes {', '.join(state['classes'])}", f"the mixture has {', '.join(classes)}")
+        raise TrainingError(
+            where, f"has the classes {', '.join(state['classes'])}", f"the mixture has {', '.join(classes)}"
+        )
     try:
         network.load_state_dict(state["average"])
     except RuntimeError:

@@ -23,12 +23,18 @@ def train(
     ] = None,
     size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="Of the network's input.")] = "416x256",
     split: Annotated[str, typer.Option(metavar="NAME", help="The part of the data to learn from.")] = "train",
-    epochs: Annotated[float, typer.Option(min=0.001, help="How often as many pictures are seen as there are images.")] = 100,
+    epochs: Annotated[
+        float, typer.Option(min=0.001, help="How often as many pictures are seen as there are images.")
+    ] = 100,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Train so long instead.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures a step, of all processes together.")] = 16,
     accumulate: Annotated[int, typer.Option(min=1, help="Parts in which a step is computed, to save memory.")] = 1,
-    optimiser: Annotated[str, typer.Option("--optimiser", "--optimizer", help="adam, adamw, rmsprop or sgd.")] = "adamw",
-    rate: Annotated[float | None, typer.Option(min=0, help="Highest learning rate; default: usual for the optimiser.")] = None,
+    optimiser: Annotated[
+        str, typer.Option("--optimiser", "--optimizer", help="adam, adamw, rmsprop or sgd.")
+    ] = "adamw",
+    rate: Annotated[
+        float | None, typer.Option(min=0, help="Highest learning rate; default: usual for the optimiser.")
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(metavar="CHECKPOINT", help="Start from another training's weights.")
     ] = None,
@@ -132,4 +138,6 @@ def _require_training() -> None:
 
     missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
     if missing:
-        raise UsageError("training", f"the package {missing[0]} is not installed", "pip install 'edge-perception[train]'")
+        raise UsageError(
+            "training", f"the package {missing[0]} is not installed", "pip install 'edge-perception[train]'"
+        )

@@ -6,6 +6,16 @@
 from engines.training.datasets.augmentation import Augmentation, augment, letterboxed
 from engines.training.datasets.example import Example
 from engines.training.datasets.mixture import Mixture
-from engines.training.datasets.opening import open_mixture
+from engines.training.datasets.mixture_file import TaughtClasses
+from engines.training.datasets.opening import open_mixture, taught_classes
 
-__all__ = ["Augmentation", "Example", "Mixture", "augment", "letterboxed", "open_mixture"]
+__all__ = [
+    "Augmentation",
+    "Example",
+    "Mixture",
+    "TaughtClasses",
+    "augment",
+    "letterboxed",
+    "open_mixture",
+    "taught_classes",
+]
