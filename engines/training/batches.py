@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from engines.training.datasets import Augmentation, Example, Mixture, augment
 from engines.training.losses import Objects
@@ -59,13 +59,23 @@ class Pictures(Dataset[tuple[Example, int]]):
         return augment(self._mixture, source, *self._size, self._augmentation, rng), source
 
 
+class Steps(Sampler[list[int]]):
+    """The positions of one step after the other: never listed, for a training by the clock has steps without end."""
+
+    def __init__(self, share: Share, steps: range) -> None:
+        self._share, self._steps = share, steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (list(self._share.positions(step)) for step in self._steps)
+
+
 def batches(
     pictures: Pictures, share: Share, *, first_step: int, steps: int, workers: int, pin: bool = False
 ) -> Iterator[Batch]:
     """Give this process's batch of each step from `first_step` on, made ahead by `workers` processes (0: by this)."""
     loader = DataLoader(
         pictures,
-        batch_sampler=[share.positions(step) for step in range(first_step, first_step + steps)],
+        batch_sampler=Steps(share, range(first_step, first_step + steps)),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin,
