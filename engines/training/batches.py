@@ -73,13 +73,16 @@ def batches(
     pictures: Pictures, share: Share, *, first_step: int, steps: int, workers: int, pin: bool = False
 ) -> Iterator[Batch]:
     """Give this process's batch of each step from `first_step` on, made ahead by `workers` processes (0: by this)."""
+    if workers:
+        # A forked process has no threads but believes that OpenCV's pool is there, and waits for it for ever. Workers
+        # are as many as there are cores to use: none of them needs a pool.
+        cv2.setNumThreads(0)
     loader = DataLoader(
         pictures,
         batch_sampler=Steps(share, range(first_step, first_step + steps)),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin,
-        worker_init_fn=_use_one_thread,
         prefetch_factor=3 if workers else None,
     )
     return iter(loader)
@@ -104,7 +107,3 @@ def objects_of(example: Example) -> Objects:
         torch.from_numpy(np.ascontiguousarray(example.ignored_xyxy, np.float32)),
         torch.from_numpy(np.array(example.labelled, np.bool_)),
     )
-
-
-def _use_one_thread(_worker: int) -> None:
-    cv2.setNumThreads(1)  # workers are as many as there are cores to use; OpenCV would start as many threads in each
