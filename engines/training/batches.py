@@ -34,7 +34,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """This process's part of every batch: `batch` pictures in all, `rank` of `world` processes."""
+    """The part of every batch that is this process's: `batch` pictures in all, `rank` of `world` processes."""
 
     batch: int
     rank: int = 0

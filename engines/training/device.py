@@ -26,6 +26,16 @@ class Processes:
         """Whether this one writes the files and shows the bar."""
         return self.rank == 0
 
+    def mean(self, values: list[float]) -> list[float]:
+        """The mean of each value over all of them, for the log. All have to ask."""
+        if self.world == 1:
+            return values
+        together = torch.tensor(values, dtype=torch.float64)
+        if torch.distributed.get_backend() == "nccl":
+            together = together.to(f"cuda:{self.local_rank}", torch.float32)
+        torch.distributed.all_reduce(together)
+        return [float(value) for value in together / self.world]
+
     def leave(self) -> None:
         """Wait for the others, and part."""
         if self.world > 1:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engines.bundle import Bundle
@@ -35,8 +36,8 @@ class Exported(nn.Module):
         super().__init__()
         self.detector = fold(detector)
         grid = Grid.of(width, height)
-        self.register_buffer("centres", grid.centres[None])
-        self.register_buffer("strides", grid.strides[None, None])
+        self.centres = nn.Buffer(grid.centres[None])
+        self.strides = nn.Buffer(grid.strides[None, None])
 
     def forward(self, image: Tensor) -> Tensor:
         raw = self.detector(image)
@@ -62,10 +63,10 @@ def onnx_of(detector: Detector, labels: Sequence[str], width: int, height: int) 
     """The network as an `onnx.ModelProto`, checked; its class names are in its metadata."""
     import onnx
 
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # which the exporter writes to, whatever its annotation says
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of the exporter that needs no further package
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # the input's size is fixed, as it says
+        warnings.simplefilter("ignore", TracerWarning)  # the input's size is fixed, as it says
         torch.onnx.export(
             Exported(detector, width, height).eval(),
             (torch.zeros(1, 3, height, width),),

@@ -44,10 +44,11 @@ class TrainingLog:
         if self._board is not None and int(row["step"]) % 10 == 0:
             for name in COLUMNS[1:]:
                 self._board.add_scalar(name, row[name], int(row["step"]))
-        fields = {"loss": row["loss"], "speed": row["images_per_s"]}
+        loss, speed = row["loss"], row["images_per_s"]
         if self._task is None:
-            self._task = self._bar.add_task("training", total=1.0, **fields)
-        self._bar.update(self._task, completed=progress, description=f"step {int(row['step']):,}", **fields)
+            self._task = self._bar.add_task("training", total=1.0, loss=loss, speed=speed)
+        description = f"step {int(row['step']):,}"
+        self._bar.update(self._task, completed=progress, description=description, loss=loss, speed=speed)
 
     def __enter__(self) -> TrainingLog:
         self._stack.enter_context(self._bar)

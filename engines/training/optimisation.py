@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -41,20 +41,23 @@ def learning_rate(step: int, progress: float, *, full: float, warm_up_steps: int
     return full * cosine * min(1.0, (step + 1) / max(1, warm_up_steps))
 
 
-class Average:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Average(Generic[Network]):
     """Running average of a network's weights (Polyak and Juditsky 1992), which is what is evaluated and shipped.
 
     Early on the average forgets faster, as in TensorFlow's `ExponentialMovingAverage`: (1 + step) / (10 + step).
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(self, network: Network, decay: float) -> None:
         self.network = copy.deepcopy(network).eval()
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
         self._decay = decay
 
     @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
+    def update(self, network: Network, step: int) -> None:
         """Take in the weights after a step, and BatchNorm's statistics, which belong to them."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for average, value in zip(_tensors(self.network), _tensors(network), strict=True):

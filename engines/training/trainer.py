@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from engines.bundle import Bundle
@@ -35,7 +35,7 @@ from engines.training.settings import Machine, Settings
 _FOREVER = 1 << 40  # steps, of a training that ends by the clock
 
 
-def train(
+def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     mixture: Mixture,
     folder: Path,
     settings: Settings,
@@ -71,7 +71,8 @@ def train(
 
     # --- network: channels last, which CPUs and tensor cores convolve without reordering
     torch.manual_seed(settings.seed)
-    network = build_detector(settings.network, len(mixture.classes)).to(device, memory_format=torch.channels_last)
+    network = build_detector(settings.network, len(mixture.classes)).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start_from is not None:
         load_weights(network, checkpoint.load(start_from), mixture.classes, str(start_from))
     grid = Grid.of(*size, device)
@@ -149,14 +150,17 @@ def train(
                 )
                 with alone:
                     judged = judge(trained, batch, grid, device, autocast, objects_per_image)
-                    check_finite(judged, step, batch, mixture, file)
-                    scaler.scale(judged.total / settings.accumulate).backward()
+                    check_finite("loss", judged.total.detach(), step, batch, mixture, file)
+                    scaler.scale(judged.total / settings.accumulate).backward()  # type: ignore[no-untyped-call]
                 loss += float(judged.total.detach()) / settings.accumulate
                 scores += float(judged.scores) / settings.accumulate
                 boxes += float(judged.boxes) / settings.accumulate
+            loss, scores, boxes = processes.mean([loss, scores, boxes])
             scaler.unscale_(optimiser)
-            gradient = float(nn.utils.clip_grad_norm_(network.parameters(), settings.clip))
-            scaler.step(optimiser)  # with fp16 a step whose gradients overflowed is left out
+            length = nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+            if not scaler.is_enabled():  # with fp16 a step whose gradients overflowed is left out, and that is usual
+                check_finite("gradient's length", length, step, batch, mixture, file)
+            scaler.step(optimiser)
             scaler.update()
             average.update(network, step)
 
@@ -169,7 +173,7 @@ def train(
                     "scores": scores,
                     "boxes": boxes,
                     "rate": rate,
-                    "gradient": gradient,
+                    "gradient": float(length),
                     "images_per_s": settings.batch / (now - step_began),
                 }
                 log.step(row, progress)
@@ -200,15 +204,14 @@ def judge(
     return detection_loss(raw, grid, [objects.to(device) for objects in batch.objects], objects_per_image)
 
 
-def check_finite(judged: DetectionLoss, step: int, batch: Batch, mixture: Mixture, file: Path) -> None:
-    """Raise `DivergedError` where the loss is NaN or infinite; nothing has been learnt from that batch then."""
-    if not torch.isfinite(judged.total):
+def check_finite(what: str, value: Tensor, step: int, batch: Batch, mixture: Mixture, file: Path) -> None:
+    """Raise `DivergedError` where a value is NaN or infinite: nothing has been learnt from that batch then."""
+    if not torch.isfinite(value):
         names = ", ".join(mixture.path_of(source).name for source in batch.sources)
         raise DivergedError(
             f"step {step}",
-            f"the loss is {float(judged.total)} (scores {float(judged.scores)}, boxes {float(judged.boxes)}) "
-            f"on the batch of {names}",
-            f"look at these images, or --resume {file} with a smaller --rate",
+            f"the {what} is {float(value)} on the batch of {names}",
+            f"look at these images, or train with a smaller --rate; {file} is the last good checkpoint",
         )
 
 

@@ -57,11 +57,10 @@ class Head(nn.Module):
         self.box = nn.Conv2d(width, BOX, 1)
         self.classes = nn.Conv2d(width, classes, 1)
         nn.init.normal_(self.box.weight, std=0.01)
-        nn.init.zeros_(self.box.bias)
-        with torch.no_grad():
-            self.box.bias[2:] = math.log(FIRST_SIZE)
         nn.init.normal_(self.classes.weight, std=0.01)
-        nn.init.constant_(self.classes.bias, -math.log((1 - PRIOR) / PRIOR))
+        first_size = math.log(FIRST_SIZE)
+        self.box.bias = nn.Parameter(torch.tensor([0.0, 0.0, first_size, first_size]))
+        self.classes.bias = nn.Parameter(torch.full((classes,), -math.log((1 - PRIOR) / PRIOR)))
 
     def forward(self, x: Tensor) -> Tensor:
         seen = self.trunk(x)
