@@ -13,10 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.drawing import draw_box, draw_text
 from engines.results import ClassMap, Detections, Found, SegmentationMap
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_FONT_PIXELS = 21  # cap height of that font at scale 1
 _GOLDEN_ANGLE = 0.618033988749895  # of a turn: neighbouring ids get hues far apart
 # Of masks, B, G, R: apart from each other and from asphalt, sky and trees.
 _MASK_COLOURS = (
@@ -65,7 +64,7 @@ def draw(
             for of_group in found.maps:
                 legend += _draw_mask(canvas, of_group, names, colours)
     for row, (name, colour) in enumerate(legend, 1):
-        _draw_text(canvas, name, 0, round(row * 2 * text_pixels), colour, text_pixels)
+        draw_text(canvas, name, 0, round(row * 2 * text_pixels), colour, text_pixels)
     for found, names in zip(detections, labels, strict=True):
         if not isinstance(found, Detections):
             continue
@@ -73,9 +72,9 @@ def draw(
             track, class_ = int(found.track_ids[index]), int(found.classes[index])
             name = f"#{track} {names[class_]}" if track else names[class_]
             text = f"{name} {found.scores[index]:.2f}"
-            _draw_box(canvas, found.boxes_xyxy[index] * factor, text, colour_of(track), text_pixels)
+            draw_box(canvas, found.boxes_xyxy[index] * factor, text, colour_of(track), text_pixels)
     if caption:
-        _draw_text(canvas, caption, 0, canvas.shape[0], (40, 40, 40), text_pixels)
+        draw_text(canvas, caption, 0, canvas.shape[0], (40, 40, 40), text_pixels)
     return canvas
 
 
@@ -110,38 +109,6 @@ def _draw_mask(
             canvas[where] = (canvas[where] * (1 - opacity) + ink).astype(np.uint8)
         seen.append((names[index], colour))
     return seen
-
-
-def _draw_box(
-    canvas: NDArray[np.uint8],
-    box: NDArray[np.float32],
-    text: str,
-    colour: tuple[int, int, int],
-    text_pixels: float,
-) -> None:
-    left, top, right, bottom = (round(float(edge)) for edge in box)
-    cv2.rectangle(canvas, (left, top), (right, bottom), colour, max(2, round(text_pixels / 8)), cv2.LINE_AA)
-    _draw_text(canvas, text, left, top, colour, text_pixels)
-
-
-def _draw_text(
-    canvas: NDArray[np.uint8],
-    text: str,
-    left: int,
-    bottom: int,
-    colour: tuple[int, int, int],
-    text_pixels: float,
-) -> None:
-    """Write on a plate of `colour`, whose lower left corner is given; moved to lie inside the image."""
-    scale = text_pixels / _FONT_PIXELS
-    (width, height), baseline = cv2.getTextSize(text, _FONT, scale, 1)
-    plate_height, plate_width = height + baseline + 2, width + 6
-    left = max(0, min(left, canvas.shape[1] - plate_width))
-    bottom = min(max(bottom, plate_height), canvas.shape[0])
-    cv2.rectangle(canvas, (left, bottom - plate_height), (left + plate_width, bottom), colour, cv2.FILLED)
-    luminance = 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2]
-    ink = (0, 0, 0) if luminance > 110 else (255, 255, 255)
-    cv2.putText(canvas, text, (left + 3, bottom - baseline), _FONT, scale, ink, 1, cv2.LINE_AA)
 
 
 class VideoWriter:

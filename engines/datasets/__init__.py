@@ -19,7 +19,7 @@ from engines.datasets.dataset import (
     Report,
     choose_split,
     refuse,
-    refuse_unless_unlabelled,
+    unless_unlabelled,
 )
 from engines.datasets.image_folder import IMAGE_FOLDER
 from engines.datasets.kitti_object import KITTI_OBJECT
@@ -42,8 +42,8 @@ __all__ = [
     "read_mask",
     "read_pixels",
     "refuse",
-    "refuse_unless_unlabelled",
     "splits_of",
+    "unless_unlabelled",
 ]
 
 # In the order in which they are looked for: what describes itself before what is known by its folders' names.

@@ -25,10 +25,14 @@ def refuse(fault: DatasetError) -> None:
     raise fault
 
 
-def refuse_unless_unlabelled(fault: DatasetError) -> None:
-    """A `Report` for images that need no labels: every other fault ends it."""
-    if not isinstance(fault, NoLabelsError):
-        raise fault
+def unless_unlabelled(report: Report) -> Report:
+    """A `Report` for images that need no labels: that there are none is not told, every other fault is."""
+
+    def told(fault: DatasetError) -> None:
+        if not isinstance(fault, NoLabelsError):
+            report(fault)
+
+    return told
 
 
 @dataclass(frozen=True, slots=True)

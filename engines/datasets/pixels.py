@@ -1,7 +1,7 @@
 """Images of datasets as pixels: from files or from inside a zip file, and whole or not at all.
 
-OpenCV fills up a JPEG that is cut off with grey and says so only on the terminal; a network would learn from the grey.
-So the end of the picture is looked for first.
+OpenCV 4 fills up a JPEG that is cut off with grey, and a network would learn from the grey;
+so the end of the picture is looked for first.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 def _decoded(path: Path, flags: int) -> NDArray[Any]:
     try:
         content = content_of(path)
+        if is_cut_off(content):
+            raise DatasetError(str(path), "is cut off: the file ends before its picture does", _REMEDY)
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except (OSError, cv2.error):
-        raise DatasetError(str(path), "cannot be read as an image", _REMEDY) from None
+        pixels = None
     if pixels is None:
         raise DatasetError(str(path), "cannot be read as an image", _REMEDY)
-    if is_cut_off(content):
-        raise DatasetError(str(path), "is cut off: the file ends before its picture does", _REMEDY)
     return pixels
 
 

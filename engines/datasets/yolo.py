@@ -39,6 +39,7 @@ def _read(settings: Path, split: str, report: Report) -> Dataset:
     if not images:
         raise DatasetError(str(settings), f"split {split!r} ({table[split]}) has no image", "check its folder")
     labels = [_labels_of(image) for image in images]
+    _report_labels_without_image(images, labels, table[split], report)
     if not any(file.is_file() for file in labels):
         report(
             NoLabelsError(
@@ -48,7 +49,6 @@ def _read(settings: Path, split: str, report: Report) -> Dataset:
             )
         )
         return Dataset(_name(settings), split, tuple(names), tuple(map(LabelledImage.without_boxes, images)))
-    _report_labels_without_image(images, labels, table[split], report)
     pairs = [_labelled(image, file, len(names), report) for image, file in zip(images, labels, strict=True)]
     return dataset_of(_name(settings), split, names, pairs, str(settings), report)
 

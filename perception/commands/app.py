@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from perception.commands.dataset import app as dataset_app
 from perception.commands.engine import app as engine_app
 from perception.commands.keys import app as keys_app
 from perception.commands.replay import replay
@@ -26,6 +27,7 @@ app.command(no_args_is_help=True)(replay)
 app.command(no_args_is_help=True)(run)
 app.command(no_args_is_help=True)(subscribe)
 app.command(no_args_is_help=True)(view)
+app.add_typer(dataset_app, name="dataset")
 app.add_typer(engine_app, name="engine")
 app.add_typer(keys_app, name="keys")
 

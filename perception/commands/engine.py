@@ -191,7 +191,11 @@ def bench(
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
     dataset: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="A YOLO data.yaml, a COCO JSON file, or the folder of one.")
+        Path,
+        typer.Argument(
+            metavar="DATASET",
+            help="Of boxes: the folder of a YOLO, COCO, KITTI object or mask dataset, a data.yaml or COCO JSON file.",
+        ),
     ],
     split: Annotated[
         str | None, typer.Option(metavar="NAME", help="Default: val, else test, else the only one.")
@@ -241,9 +245,9 @@ def evaluate(
     width = max(len(name) for name in ("all classes", *found.classes))
     print(f"{'':<{width}}  {'AP50':>6}  {'AP50-95':>7}  {'boxes':>6}")
     for position, (name, of_class) in enumerate(found.per_class.items()):
-        boxes = sum(int((truths.classes == position).sum()) for truths in found.truths)
+        boxes = sum(int(((truths.classes == position) & ~truths.crowd).sum()) for truths in found.truths)
         print(f"{name:<{width}}  {_figure(of_class.ap50):>6}  {_figure(of_class.ap):>7}  {boxes:>6}")
-    boxes = sum(len(truths.classes) for truths in found.truths)
+    boxes = sum(int((~truths.crowd).sum()) for truths in found.truths)
     print(f"{'all classes':<{width}}  {found.ap50:>6.3f}  {found.map:>7.3f}  {boxes:>6}")
     if found.unjudged:
         print(f"not judged, for they are no class of the bundle: {', '.join(found.unjudged)} (see --map)")

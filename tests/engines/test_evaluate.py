@@ -10,7 +10,7 @@ import pytest
 import tiny_networks
 
 from engines.bundle import Bundle
-from engines.datasets import Dataset, DatasetError, LabelledImage
+from engines.datasets import ANY_CLASS, Dataset, DatasetError, LabelledImage
 from engines.errors import EngineError
 from engines.evaluate import Evaluation, evaluate
 from engines.importing import ImportOptions, import_network
@@ -92,6 +92,15 @@ def test_classes_judged_as_one_are_suppressed_as_one(bundle: Bundle, tmp_path: P
     assert result.unjudged == ("b", "g")
     both = evaluate(bundle, images, class_map=mapped, nms_iou=1.0)
     assert len(both.detections[0]) == 2
+
+
+@pytest.mark.parametrize(("kind", "ap50"), [(ANY_CLASS, 1.0), (2, 1.0), (0, 0.5)])
+def test_what_lies_where_nobody_looked_is_not_blamed(kind: int, ap50: float, bundle: Bundle, tmp_path: Path) -> None:
+    """KITTI's DontCare: whatever the class, a detection there counts for nothing."""
+    right = picture(tmp_path, 0, (200, 0, 0), ("red", STEADY))
+    other = picture(tmp_path, 1, (200, 0, 0), ("red", STEADY))
+    unlooked = LabelledImage(other.path, other.boxes, np.array([kind], np.int32), np.array([True]))
+    assert evaluate(bundle, dataset(unlooked, right)).per_class["red"].ap50 == pytest.approx(ap50, abs=0.01)
 
 
 def test_images_drawn_again(bundle: Bundle, tmp_path: Path) -> None:

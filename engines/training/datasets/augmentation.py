@@ -19,6 +19,7 @@ from engines.training.datasets.mixture import Mixture
 from engines.training.datasets.weather import blurred, coloured, night, rain
 
 PAD = 114  # grey around pictures: what bundles are padded with
+UNLABELLED = 255  # in masks: no class, nothing is learned there
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Augmentation:
     saturation: float = 0.6  # parts, to either side: cameras differ widely
     brightness: float = 0.4  # parts, to either side: exposure
     blur: float = 0.08  # probability: out of focus, or moving
-    blur_px: float = 2.5  # sigma at most, or half the length of a movement
+    blur_px: float = 1.8  # sigma at most, or half the length of a movement
     night: float = 0.08  # probability: dark, tinted, noisy, lamps glowing
     rain: float = 0.06  # probability: streaks and haze
     min_visible: float = 0.25  # parts of a box that stay in the picture; less is ignored, not unlearned
@@ -188,3 +189,26 @@ def _looks(image: NDArray[np.uint8], settings: Augmentation, rng: np.random.Gene
     if rng.random() < settings.blur:
         image = blurred(image, settings.blur_px, rng)
     return image
+
+
+def varied(
+    image: NDArray[np.uint8],
+    mask: NDArray[np.uint8] | None,
+    width: int,
+    height: int,
+    settings: Augmentation,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """One picture (height, width) of one image, and what its mask (of class ids, or None) is there.
+
+    As `augment` does it, for networks that name whole images or every pixel; no mosaic. Where the image does not
+    reach, the mask is `UNLABELLED`.
+    """
+    matrix = _transform(image.shape[:2], (height, width), (height, width), settings, (1, 1), rng)
+    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5  # OpenCV counts from the centre of the first pixel
+    canvas = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(PAD, PAD, PAD))
+    if mask is not None:
+        mask = np.asarray(
+            cv2.warpAffine(mask, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=(UNLABELLED,)), np.uint8
+        )
+    return _looks(np.asarray(canvas, np.uint8), settings, rng), mask

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.datasets import ANY_CLASS
+from engines.datasets import ANY_CLASS, LabelledImage
 from engines.errors import DatasetError
 from engines.training.datasets.riders import Riders
 
@@ -35,6 +35,16 @@ class ClassMap:
         found = (ours >= 0) & ~crowd & has_area
         ignored = ((ours == _IGNORED) | ((ours >= 0) & crowd)) & has_area
         return boxes[found].astype(np.float32), ours[found].astype(np.int64), boxes[ignored].astype(np.float32)
+
+    def relabelled(self, image: LabelledImage) -> LabelledImage:
+        """The image with its boxes as they are learned from; what is ignored is a crowd of any class."""
+        found, classes, ignored = self.apply(image.boxes, image.classes, image.crowd)
+        return replace(
+            image,
+            boxes=np.concatenate([found, ignored]).astype(np.float64),
+            classes=np.concatenate([classes, np.full(len(ignored), ANY_CLASS)]).astype(np.int32),
+            crowd=np.concatenate([np.zeros(len(found), np.bool_), np.ones(len(ignored), np.bool_)]),
+        )
 
 
 def class_map(

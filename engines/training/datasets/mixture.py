@@ -16,7 +16,7 @@ from threading import Lock
 import cv2
 import numpy as np
 
-from engines.datasets import LabelledImage, read_pixels
+from engines.datasets import Dataset, LabelledImage, read_pixels
 from engines.training.datasets.class_map import ClassMap
 from engines.training.datasets.example import Example
 
@@ -106,6 +106,18 @@ class Mixture:
         for array in (image, found, classes, ignored):
             array.flags.writeable = False
         return example
+
+    def shares(self) -> list[float]:
+        """The share of all draws that each part has."""
+        weights = [part.weight * len(part.images) for part in self.parts]
+        return [weight / sum(weights) for weight in weights]
+
+    def datasets(self, split: str) -> list[Dataset]:
+        """Its parts as datasets of its own classes, to be looked at; ignored places are crowds of any class."""
+        return [
+            Dataset(part.name, split, self.classes, tuple(map(part.class_map.relabelled, part.images)))
+            for part in self.parts
+        ]
 
     def preload(self, threads: int = 1) -> int:
         """Decode images until all, or as many as there is room for, are kept; give their bytes.

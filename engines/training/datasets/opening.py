@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from engines.datasets import ALL, Dataset, LabelledImage, open_dataset, refuse, refuse_unless_unlabelled, splits_of
+from engines.datasets import ALL, Dataset, LabelledImage, Report, open_dataset, refuse, splits_of, unless_unlabelled
 from engines.errors import DatasetError
 from engines.settings_file import SettingsError, parse
 from engines.training.datasets.class_map import ClassMap, class_map
@@ -18,23 +18,28 @@ from engines.training.datasets.splits import split_by_drive
 
 
 def open_mixture(
-    path: Path, split: str = "train", *, root: Path | None = None, cache_bytes: int = CACHE_BYTES
+    path: Path,
+    split: str = "train",
+    *,
+    root: Path | None = None,
+    cache_bytes: int = CACHE_BYTES,
+    report: Report = refuse,
 ) -> Mixture:
     """Open a split of a mixture, or of one dataset: then with its own classes, all of them labelled.
 
     `root`: where the paths in a `mixture.toml` begin; default its own folder. A dataset without splits on disk is
-    `train` as a whole. Raises `DatasetError`.
+    `train` as a whole. Raises `DatasetError`; what is wrong with single images goes to `report`.
     """
     path = Path(path)
     if path.suffix != ".toml":
-        dataset = open_dataset(path, _split_of(splits_of(path), None, split, made=False) or split)
+        dataset = open_dataset(path, _split_of(splits_of(path), None, split, made=False) or split, report)
         part = Part(dataset.name, dataset.images, class_map(dataset.classes, dataset.classes, names={}))
         return Mixture(dataset.classes, [part], cache_bytes=cache_bytes)
     settings = _settings(path)
     base = path.resolve().parent if root is None else Path(root)
     parts = []
     for number, entry in enumerate(settings.dataset, start=1):
-        part_or_none = _part(entry, settings, split, base, f"{path}: dataset {number} ({entry.path})")
+        part_or_none = _part(entry, settings, split, base, f"{path}: dataset {number} ({entry.path})", report)
         if part_or_none is not None:
             parts.append(part_or_none)
     if not parts:
@@ -56,13 +61,15 @@ def _settings(path: Path) -> MixtureFile:
         raise DatasetError(str(path), str(error), "see docs for an example") from None
 
 
-def _part(entry: MixedDataset, settings: MixtureFile, split: str, base: Path, where: str) -> Part | None:
+def _part(
+    entry: MixedDataset, settings: MixtureFile, split: str, base: Path, where: str, report: Report
+) -> Part | None:
     """One dataset's images of a split, or None where it has none of that split."""
     place = base / entry.path
     theirs = _split_of(splits_of(place), entry.split, split, made=entry.drives is not None)
     if theirs is None:
         return None
-    dataset = open_dataset(place, theirs, refuse_unless_unlabelled if entry.labels == () else refuse)
+    dataset = open_dataset(place, theirs, unless_unlabelled(report) if entry.labels == () else report)
     if entry.drives is not None:
         dataset = replace(dataset, images=split_by_drive(dataset.images, entry.drives.pattern, entry.drives.val)[split])
     images = _without(dataset.images, entry.exclude, base / entry.path, where)
@@ -89,7 +96,7 @@ def _map(entry: MixedDataset, settings: MixtureFile, dataset: Dataset, where: st
     )
     if entry.riders is None:
         return made
-    rule = class_map(
+    class_map(  # only to check the names
         dataset.classes,
         settings.classes,
         names=dict.fromkeys((entry.riders.rider, entry.riders.machine), entry.riders.becomes),
@@ -99,7 +106,6 @@ def _map(entry: MixedDataset, settings: MixtureFile, dataset: Dataset, where: st
     labelled = made.labelled.copy()
     labelled[becomes] |= entry.labels is None
     labelled.flags.writeable = False
-    del rule
     riders = Riders(dataset.classes.index(entry.riders.rider), dataset.classes.index(entry.riders.machine), becomes)
     return replace(made, labelled=labelled, riders=riders)
 
@@ -107,17 +113,18 @@ def _map(entry: MixedDataset, settings: MixtureFile, dataset: Dataset, where: st
 def _without(
     images: tuple[LabelledImage, ...], exclusions: tuple[Exclusion, ...], folder: Path, where: str
 ) -> tuple[LabelledImage, ...]:
-    """The images that no exclusion names. Raises `DatasetError` for an exclusion that excludes nothing."""
+    """The images that no exclusion names. Raises `DatasetError` where its table cannot be read."""
     for exclusion in exclusions:
-        names = _excluded(exclusion, folder, where)
-        images = tuple(image for image in images if not any(fnmatchcase(image.path.name, name) for name in names))
+        if exclusion.file is not None:
+            images = tuple(image for image in images if not fnmatchcase(image.path.name, exclusion.file))
+        else:
+            names = _named_in_table(exclusion, folder, where)
+            images = tuple(image for image in images if image.path.name not in names)
     return images
 
 
-def _excluded(exclusion: Exclusion, folder: Path, where: str) -> set[str]:
-    """Patterns of the file names that are left out."""
-    if exclusion.file is not None:
-        return {exclusion.file}
+def _named_in_table(exclusion: Exclusion, folder: Path, where: str) -> set[str]:
+    """The file names of the rows whose column has the value."""
     file = folder / str(exclusion.csv)
     try:
         with file.open(newline="", encoding="utf-8", errors="replace") as lines:

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_DARK = 60  # mean of grey levels: photographs taken at night lie below, those of an overcast day above 80
+
 Picture = NDArray[np.uint8]  # (H, W, 3) BGR
 
 
@@ -28,8 +30,13 @@ def coloured(image: Picture, hue: float, saturation: float, brightness: float, r
 
 
 def night(image: Picture, rng: np.random.Generator) -> Picture:
-    """Dark, with street light's tint, a sensor's noise, and a glow around what is still bright."""
-    light, gamma = rng.uniform(0.25, 0.6), rng.uniform(1.2, 2.0)
+    """Dark, with street light's tint, a sensor's noise, and a glow around what is still bright.
+
+    A picture that is dark already stays as it is: nobody could say what is on it.
+    """
+    if image.mean() < _DARK:
+        return image
+    light, gamma = rng.uniform(0.35, 0.75), rng.uniform(1.1, 1.7)
     tint = rng.uniform([0.7, 0.85, 0.9], [1.1, 1.0, 1.1])  # B, G, R: from sodium lamps to moonlight
     curve = (np.arange(256) / 255) ** gamma * 255 * light
     table = np.clip(curve[:, None] * tint, 0, 255).astype(np.uint8)
