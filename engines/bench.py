@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,3 +46,20 @@ def measure(engine: Engine, seconds: float = 3.0, warm_up: int = 5) -> EngineSpe
     wall_s = (time.monotonic_ns() - began_ns) / 1e9
     p50, p99 = np.percentile(np.array(latencies_ns) / 1e6, [50, 99])
     return EngineSpeed(len(latencies_ns) / wall_s, {"p50": float(p50), "p99": float(p99)}, len(latencies_ns))
+
+
+def cpu_ms(engines: Sequence[Engine], rounds: int = 9, inferences: int = 5) -> list[float]:
+    """Milliseconds of CPU an inference takes on each engine, all threads counted: medians of interleaved rounds."""
+    image = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
+    for engine in engines:
+        engine.stage(0, 0, image, engine.place(image.shape[1], image.shape[0]))
+    spent = np.zeros((rounds, len(engines)))
+    for turn in range(rounds):
+        for position, engine in enumerate(engines):
+            began_ns = time.process_time_ns()
+            for _ in range(inferences):
+                engine.submit(0, 1)
+                engine.wait(0)
+            spent[turn, position] = (time.process_time_ns() - began_ns) / 1e6 / inferences
+    medians: list[float] = np.median(spent, axis=0).tolist()
+    return medians

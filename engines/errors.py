@@ -7,12 +7,13 @@ RequestError
 └── TrainingError       a training cannot be started or resumed as asked (exit code 2)
 EdgePerceptionError
 ├── EngineError         an engine cannot start, or one inference failed (exit code 3)
+├── CalibrationRefusedError   no INT8 network was good enough (exit code 1)
 └── DivergedError       a training's loss is no number any more (exit code 3)
 """
 
 from __future__ import annotations
 
-from sensors.errors import EdgePerceptionError, RequestError
+from sensors.errors import EXIT_ANSWER_IS_NO, EdgePerceptionError, RequestError
 
 
 class BundleError(RequestError):
@@ -29,6 +30,12 @@ class NoLabelsError(DatasetError):
 
 class EngineError(EdgePerceptionError):
     """An engine that cannot start, or one inference that failed."""
+
+
+class CalibrationRefusedError(EdgePerceptionError):
+    """Every INT8 network that was tried lost more than it may. Nothing was written."""
+
+    exit_code = EXIT_ANSWER_IS_NO
 
 
 class TrainingError(RequestError):

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.average_precision import AveragePrecision, Truths, mean_of
-from engines.bundle import LABELS, Bundle
+from engines.bundle import Bundle
 from engines.datasets import ANY_CLASS, Dataset, LabelledImage, read_pixels
-from engines.decoders import NonFiniteOutputError, build_decoder
+from engines.decoders import NonFiniteOutputError
 from engines.decoders.candidates import MAX_CANDIDATES
 from engines.decoders.decoder import Decoder
 from engines.decoders.nms import survivors
 from engines.errors import BundleError, DatasetError, EngineError
+from engines.inference import decoder_for, found_on
 from engines.letterbox import Geometry
 from engines.matched_classes import MatchedClasses, match_classes
 from engines.results import Detections, Thresholds
@@ -80,11 +81,24 @@ def evaluate(
         raise DatasetError(dataset.name, "has no boxes", "give a dataset of boxes: accuracy is measured on them")
     classes = match_classes(bundle.labels, dataset.classes, class_map)
     thresholds = Thresholds(score, nms_iou, max_detections=MAX_CANDIDATES, every_label=True)
-    detections, truths = [], []
+    detections: list[Detections] = []
+    truths: list[Truths] = []
     with open_engine(bundle, engine, slots=2, threads=threads) as opened:
-        for image, size, found in _run(bundle, opened, dataset.images, thresholds):
-            detections.append(_mapped(found, classes, nms_iou))
-            truths.append(_truths(image, size, classes))
+        decoder = _decoder(bundle, opened)
+
+        def pictures() -> Iterator[tuple[NDArray[np.uint8], Geometry]]:
+            for image in dataset.images:
+                pixels = read_pixels(image.path)
+                truths.append(_truths(image, (pixels.shape[1], pixels.shape[0]), classes))
+                yield pixels, opened.place(pixels.shape[1], pixels.shape[0])
+
+        try:
+            for found in found_on(opened, decoder, pictures(), thresholds):
+                assert isinstance(found, Detections)  # `_decoder` refuses what finds anything else
+                detections.append(_mapped(found, classes, nms_iou))
+        except NonFiniteOutputError as error:
+            where = str(dataset.images[len(detections)].path)
+            raise EngineError(where, f"cannot be judged: {error}", "export or quantise the network again") from None
         name = opened.name
     if not any(len(image.boxes_xyxy) for image in truths):
         raise DatasetError(dataset.name, f"has no box of {', '.join(classes.names)}", "map other classes with --map")
@@ -109,56 +123,13 @@ def evaluate(
     )
 
 
-def _run(
-    bundle: Bundle, engine: Engine, images: Sequence[LabelledImage], thresholds: Thresholds
-) -> Iterator[tuple[LabelledImage, tuple[int, int], Detections]]:
-    """Give every image with its size and what was found. The next one is read while one is inferred."""
-    decoder = _decoder(bundle, engine)
-    waiting: tuple[int, LabelledImage, Geometry] | None = None
-    for number, image in enumerate(images):
-        pixels = read_pixels(image.path)
-        place = engine.place(pixels.shape[1], pixels.shape[0])
-        slot = number % engine.slots
-        engine.stage(slot, 0, pixels, place)
-        engine.submit(slot, 1)
-        if waiting is not None:
-            yield _finish(engine, decoder, thresholds, *waiting)
-        waiting = slot, image, place
-    if waiting is not None:
-        yield _finish(engine, decoder, thresholds, *waiting)
-
-
-def _finish(
-    engine: Engine, decoder: Decoder, thresholds: Thresholds, slot: int, image: LabelledImage, place: Geometry
-) -> tuple[LabelledImage, tuple[int, int], Detections]:
-    outputs = engine.wait(slot).rows[0]
-    try:
-        found = decoder.decode(outputs, place, thresholds)
-    except NonFiniteOutputError as error:
-        raise EngineError(
-            str(image.path), f"cannot be judged: {error}", "export or quantise the network again"
-        ) from None
-    assert isinstance(found, Detections)  # `_decoder` refuses what finds anything else
-    return image, (place.source_width, place.source_height), found
-
-
 def _decoder(bundle: Bundle, engine: Engine) -> Decoder:
-    engine.submit(0, 1)  # whatever lies in the slot: only the outputs' shapes are looked at
-    outputs = engine.wait(0).rows[0]
-    settings = bundle.settings
-    shapes = {role: outputs[role].shape for role in settings.outputs}
-    decoder = build_decoder(settings.decoder, shapes, settings.input.width, settings.input.height)
+    decoder = decoder_for(bundle, engine)
     if decoder.groups:
         raise BundleError(
             str(bundle.folder),
-            f"its decoder, {settings.decoder}, finds no boxes",
+            f"its decoder, {bundle.settings.decoder}, finds no boxes",
             "give a detector: accuracy is measured on boxes",
-        )
-    if decoder.class_count != len(bundle.labels):
-        raise BundleError(
-            str(bundle.folder / LABELS),
-            f"names {len(bundle.labels)} classes, and the network has {decoder.class_count}",
-            "write one line a class, or import the network again",
         )
     return decoder
 

@@ -1,18 +1,13 @@
 """From somebody's ONNX file to a bundle: recognise it, try it, and only then write.
 
-Everything is checked on a finished bundle in a temporary folder, which is then renamed: either the
-bundle is there and runs, or nothing is.
+The finished bundle is tried before it takes its place (`new_bundle.py`): either it is there and runs, or nothing is.
 """
 
 from __future__ import annotations
 
 import ast
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +16,13 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from engines.bundle import LABELS, MODEL, PASSPORT, SETTINGS, Bundle, load_bundle, parse_labels, parse_settings
+from engines.bundle import LABELS, MODEL, PASSPORT, SETTINGS, Bundle, parse_labels, parse_settings
 from engines.decoders import DECODERS, build_decoder, recognise
 from engines.decoders.decoder import Decoder, MisfitError, NonFiniteOutputError
 from engines.decoders.segmentation import decided_already
 from engines.errors import BundleError
 from engines.letterbox import Fit, Pixels
+from engines.new_bundle import check_place, write_bundle
 from engines.passport import import_passport, to_text
 from engines.results import SegmentationMap, Thresholds
 from engines.runtime.onnxruntime import OnnxRuntimeEngine, first_line, open_session, signature_of
@@ -60,9 +56,7 @@ class ImportOptions:
 
 def import_network(model: Path, folder: Path, options: ImportOptions, *, replace_existing: bool = False) -> Bundle:
     """Make a bundle of an ONNX file. Raises `BundleError`; then `folder` is as it was."""
-    if os.path.exists(folder) and not replace_existing:  # noqa: PTH110  Path.exists raises on too long a name
-        raise BundleError(str(folder), "exists already", "choose another folder, or replace it with --force")
-    folder = folder.resolve()  # a link keeps its place; the bundle that it points to is replaced
+    check_place(folder, replace_existing=replace_existing)
     content = _read_model(model)
     session = open_session(model, threads=1)
     _check_one_file(content, model)
@@ -84,41 +78,13 @@ def import_network(model: Path, folder: Path, options: ImportOptions, *, replace
     }
     settings = _settings_text(decoder, layout, width, height, pixels, roles)
     parse_settings(settings.encode(), f"the bundle of {model.name}")  # a wrong --std is said before anything is written
-    new_parents = [parent for parent in folder.parents if not os.path.exists(parent)]  # noqa: PTH110  innermost first
-    draft: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        draft.chmod(0o755)  # mkdtemp makes it private; a bundle is not
-        (draft / MODEL).write_bytes(content)
-        (draft / LABELS).write_text("".join(f"{label}\n" for label in labels))
-        (draft / SETTINGS).write_text(settings)
-        (draft / PASSPORT).write_text(to_text(import_passport(model, content, facts, decoder)))
-        _try(load_bundle(draft), model.name)
-        if folder.exists():
-            _remove(folder)
-        draft.rename(folder)
-    except BaseException as error:
-        if draft is not None:
-            shutil.rmtree(draft, ignore_errors=True)
-        for parent in new_parents:
-            with suppress(OSError):
-                parent.rmdir()
-        if isinstance(error, OSError):
-            raise BundleError(
-                str(folder), f"cannot be written ({error.strerror or error})", "choose another place"
-            ) from None
-        raise
-    return load_bundle(folder)
-
-
-def _remove(folder: Path) -> None:
-    """Remove the bundle that is being replaced, and never a folder that is something else."""
-    if not (folder / SETTINGS).is_file():
-        raise BundleError(
-            str(folder), "exists and is no bundle", "choose another folder; --force replaces bundles only"
-        )
-    shutil.rmtree(folder)
+    files = {
+        MODEL: content,
+        LABELS: "".join(f"{label}\n" for label in labels).encode(),
+        SETTINGS: settings.encode(),
+        PASSPORT: to_text(import_passport(model, content, facts, decoder)).encode(),
+    }
+    return write_bundle(folder, files, lambda draft: _try(draft, model.name), replace_existing=replace_existing)
 
 
 def _read_model(model: Path) -> bytes:

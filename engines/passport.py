@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from engines.bundle import PASSPORT
+from engines.bundle import PASSPORT, Bundle
 from engines.errors import BundleError
 
 PASSPORT_VERSION = 1
@@ -34,6 +34,25 @@ def import_passport(source: Path, model: bytes, model_facts: dict[str, Any], dec
             "onnxruntime": version("onnxruntime"),
             "python": platform.python_version(),
             "machine": platform.machine(),
+        },
+    }
+
+
+def calibrated_passport(bundle: Bundle, model: bytes, facts: dict[str, Any]) -> dict[str, Any]:
+    """Make the passport of the INT8 bundle of a float one: the float one's, and how it was calibrated."""
+    return {
+        **read_passport(bundle.folder),
+        "passport_version": PASSPORT_VERSION,
+        "calibrated": {
+            "from": bundle.name,
+            "from_bundle_sha256": bundle.sha256,
+            "from_onnx_sha256": hashlib.sha256(bundle.model.read_bytes()).hexdigest(),
+            "onnx_sha256": hashlib.sha256(model).hexdigest(),
+            "onnx_bytes": len(model),
+            **facts,
+            "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "by": f"edge-perception {version('edge-perception')}",
+            "python": platform.python_version(),
         },
     }
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engines.bundle import LABELS, Bundle
-from engines.decoders import build_decoder
+from engines.bundle import Bundle
 from engines.decoders.decoder import Decoder
-from engines.errors import BundleError
+from engines.inference import decoder_for
 from engines.results import Thresholds
 from engines.runtime import AUTO, Engine, open_engine
 from perception.tracking import TrackerSettings, vehicle_classes
@@ -41,22 +40,3 @@ def open_network(
     except BaseException:
         opened.close()
         raise
-
-
-def decoder_for(bundle: Bundle, engine: Engine) -> Decoder:
-    """Make the decoder that a bundle names, for the outputs that its engine really gives.
-
-    Raises `BundleError` where the two, or the labels, do not fit together.
-    """
-    engine.submit(0, 1)  # what lies in the slot does not matter: only the outputs' shapes are looked at
-    outputs = engine.wait(0).rows[0]
-    settings = bundle.settings
-    shapes = {role: outputs[role].shape for role in settings.outputs}  # in the labels' order
-    decoder = build_decoder(settings.decoder, shapes, settings.input.width, settings.input.height)
-    if decoder.class_count != len(bundle.labels):
-        raise BundleError(
-            str(bundle.folder / LABELS),
-            f"names {len(bundle.labels)} classes, and the network has {decoder.class_count}",
-            "write one line a class, or import the network again",
-        )
-    return decoder

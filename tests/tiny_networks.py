@@ -30,6 +30,8 @@ BOX_SIZE, STEADY_SCORE = (8.0, 10.0), 0.7
 OPTIONS = ImportOptions(decoder="yolov8", colour="BGR", scale=1 / 255)  # as the networks here are meant
 
 OnWhite = Literal["answers", "fails", "nan"]
+Convolutions = Literal["", "plain", "fragile"]
+LARGE = 1000.0  # what a fragile network's fourth channel is of the first: a step of INT8 that fits it hides the others
 
 
 def weights(cells: int, classes: int = len(LABELS)) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -67,9 +69,12 @@ def write_network(
     input_type: int = TensorProto.FLOAT,
     inputs: int = 1,
     classes: int = len(LABELS),
+    convolutions: Convolutions = "",
 ) -> Path:
     """Write one. `size` is (width, height); `work` is the side of an image that it folds for nothing, to be slow;
     `names` goes into the metadata as exporters write class names; of more `classes` it finds only the first three.
+    `convolutions` puts two before the rest that change nothing; of `fragile` ones the second, `conv2`, sees nothing
+    with one scale for all of its input, since a channel that nobody needs is far larger than the others.
     """
     width, height = size
     cells = total_cells(width, height)
@@ -87,6 +92,17 @@ def write_network(
     if layout == "NHWC":
         nodes.append(helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]))
         image = "planes"
+    if convolutions:
+        channels = 4 if convolutions == "fragile" else 3
+        widened = np.eye(channels, 3, dtype=np.float32)
+        widened[3:, 0] = LARGE
+        constants |= {"w1": widened[..., None, None], "w2": np.eye(3, channels, dtype=np.float32)[..., None, None]}
+        nodes += [
+            helper.make_node("Conv", [image, "w1"], ["conv1"]),
+            helper.make_node("Relu", ["conv1"], ["relu1"]),
+            helper.make_node("Conv", ["relu1", "w2"], ["conv2"]),
+        ]
+        image = "conv2"
     nodes += [
         helper.make_node("GlobalAveragePool", [image], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["means"]),

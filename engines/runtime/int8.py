@@ -9,6 +9,7 @@ where nothing else is optimised. Weights stay as they are. On ARM the file is lo
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,17 @@ def is_quantised(model: Path) -> bool:
 
 
 def unsigned_where_better(model: Path) -> Path | bytes:
-    """The model's path, or its bytes rewritten where this CPU is better off with them.
+    """The model's path, or its bytes rewritten where this CPU is better off with unsigned activations."""
+    return rewritten(model, make_unsigned) if is_x86() else model
+
+
+def rewritten(model: Path, *rewrites: Callable[[Any], int]) -> Path | bytes:
+    """The model's path, or the bytes of an INT8 model in which these rewrites, which say how many, found something.
 
     A model that cannot be read is left to the engine to refuse. Without the `onnx` package nothing is rewritten:
     ONNX Runtime is right then too, and slower; OpenVINO's extra brings it.
     """
-    if not (is_x86() and is_quantised(model)):
+    if not is_quantised(model):
         return model
     try:
         import onnx
@@ -47,7 +53,8 @@ def unsigned_where_better(model: Path) -> Path | bytes:
         network = onnx.load_model_from_string(model.read_bytes())
     except DecodeError:
         return model
-    return network.SerializeToString() if make_unsigned(network) else model
+    found = [rewrite(network) for rewrite in rewrites]
+    return network.SerializeToString() if any(found) else model
 
 
 def make_unsigned(network: Any) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.errors import BundleError, EngineError
 from engines.runtime.cpu import CpuEngine, check_outputs
-from engines.runtime.int8 import unsigned_where_better
+from engines.runtime.integer_layers import for_onnxruntime
 from engines.runtime.signature import Signature, TensorSpec
 
 _REMEDY = "export the network again, or try it with another program that runs ONNX"
@@ -83,7 +83,7 @@ class OnnxRuntimeEngine(CpuEngine):
 
     def __init__(self, bundle: Bundle, slots: int = 2, threads: int = 1) -> None:
         super().__init__(bundle, slots)
-        self._session = open_session(unsigned_where_better(bundle.model), threads)
+        self._session = open_session(for_onnxruntime(bundle.model), threads)
         signature = signature_of(self._session)
         self._input_name = signature.image_input(str(bundle.model)).name
         check_outputs(bundle, [output.name for output in signature.outputs])

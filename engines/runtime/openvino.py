@@ -27,7 +27,7 @@ class OpenVinoEngine(CpuEngine):
     def __init__(self, bundle: Bundle, slots: int = 2, threads: int = 1) -> None:
         super().__init__(bundle, slots)
         compiled = _compiled(bundle, self.inputs[0].shape, threads)
-        ports = {port.get_any_name(): port for port in compiled.outputs}
+        ports = {name: port for port in compiled.outputs for name in port.get_names()}  # an Identity's has two
         check_outputs(bundle, list(ports))
         self._requests: list[Any] = []
         outputs = []

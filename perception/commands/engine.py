@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from perception.commands.calibrate import calibrate
+from perception.commands.pairs import class_pairs, split_pair
 from perception.commands.train import export, train
 
 if TYPE_CHECKING:
     from engines.bundle import Bundle
 
-app = typer.Typer(help="Networks as bundles: train, import, inspect, bench, evaluate.", no_args_is_help=True)
-
+app = typer.Typer(help="Networks as bundles: train, import, inspect, bench, evaluate, calibrate.", no_args_is_help=True)
 app.command(no_args_is_help=True)(train)
 app.command(no_args_is_help=True)(export)
+app.command(no_args_is_help=True)(calibrate)
 
 Vector = tuple[float, float, float]
 
@@ -159,6 +161,13 @@ def inspect(
         "classes": f"{len(loaded.labels)}: {', '.join(loaded.labels[:12])}{', ...' if len(loaded.labels) > 12 else ''}",
         "imported": f"from {imported.get('from', '?')} at {imported.get('at', '?')} by {imported.get('by', '?')}",
     }
+    if calibrated := facts["passport"].get("calibrated"):
+        in_int8 = calibrated["layers"] - len(calibrated["left_in_float"])
+        frames = calibrated["frames"]
+        rows["int8"] = (
+            f"of {calibrated['from']}, {in_int8} of {calibrated['layers']} layers, {calibrated['method']}, "
+            f"by {frames['calibrated_on']} frames of {', '.join(frames['sources'])} at {calibrated['at']}"
+        )
     for name, value in rows.items():
         print(f"{name:<9} {value}")
 
@@ -221,7 +230,7 @@ def evaluate(
     from engines.evaluate import evaluate as judge
 
     loaded = load_bundle(bundle)
-    pairs = [_pair("--map", text, "BUNDLE_CLASS=DATASET_CLASS", "motorcycle=motorbike") for text in map_ or ()]
+    pairs = class_pairs(map_)
     found = judge(
         loaded, open_dataset(dataset, split), engine=engine, threads=threads, class_map=pairs, score=score, nms_iou=nms
     )
@@ -294,17 +303,8 @@ def _roles(pairs: list[str]) -> dict[str, str]:
 
     roles: dict[str, str] = {}
     for pair in pairs:
-        role, name = _pair("--outputs", pair, "ROLE=NAME", "predictions=output0")
+        role, name = split_pair("--outputs", pair, "ROLE=NAME", "predictions=output0")
         if role in roles:
             raise UsageError(f"--outputs {pair}", f"names the role {role} again", "give each output a role of its own")
         roles[role] = name
     return roles
-
-
-def _pair(option: str, text: str, form: str, example: str) -> tuple[str, str]:
-    from perception.errors import UsageError
-
-    left, equals, right = text.partition("=")
-    if not (left and equals and right):
-        raise UsageError(f"{option} {text}", f"is no {form}", f"write for example {example}")
-    return left, right

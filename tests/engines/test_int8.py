@@ -120,7 +120,7 @@ def test_weights_that_are_quantised_in_the_graph_stay_signed() -> None:
     assert [node.input[2] for node in of_weights] == ["w_zero", "w_zero"]
 
 
-def test_openvino_is_right_about_a_concat_only_afterwards(tmp_path: Path) -> None:
+def test_openvino_is_right_about_a_concat_afterwards(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     model, image = network(concat=True), an_image(1)
     (right,) = as_it_is(model, image)
@@ -132,7 +132,7 @@ def test_openvino_is_right_about_a_concat_only_afterwards(tmp_path: Path) -> Non
 
     path = tmp_path / "model.onnx"
     onnx.save(model, str(path))
-    assert error(path) > 0.1, "OpenVINO has mended it: the rewrite is no longer needed for it"
+    # As it stands the answer depends on the CPU: off by 0.5 to 0.7 with AVX-512 and VNNI, right with AMX.
     rewritten = unsigned_where_better(path)
     assert isinstance(rewritten, bytes)
     assert error(rewritten) < 0.01

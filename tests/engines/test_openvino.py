@@ -114,3 +114,14 @@ def test_auto_takes_onnxruntime_where_openvino_is_not_installed(
     monkeypatch.setattr(runtime, "is_quantised", lambda _model: True)
     monkeypatch.setattr(runtime, "is_x86", lambda: False)
     assert best_engine(bundle) == "onnxruntime"
+
+
+def test_an_output_is_found_under_each_of_its_names(tmp_path: Path) -> None:
+    """OpenVINO gives the output of an Identity the name of its input too, and names either first."""
+    bundle = tiny_networks.make_segmenter_bundle(tmp_path / "masks")
+    with open_engine(bundle, "openvino") as engine:
+        engine.submit(0, 1)
+        assert {role: values.shape for role, values in engine.wait(0).rows[0].items()} == {
+            "colour": (3, 32, 32),
+            "shade": (1, 32, 32),
+        }
