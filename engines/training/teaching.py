@@ -120,7 +120,7 @@ class Teacher:
         for is_mirrored in (False, True):
             seen = np.ascontiguousarray(image[:, ::-1]) if is_mirrored else image
             for scale, views in enumerate(([_whole(image)], _tiles(image))):
-                findings = _fused_view(np.concatenate([self._look(seen, view) for view in views]), self._lesson)
+                findings = taught_view(np.concatenate([self._look(seen, view) for view in views]), self._lesson)
                 found.append((scale, _mirrored(findings, image.shape[1]) if is_mirrored else findings))
         return found
 
@@ -175,11 +175,11 @@ def _mirrored(findings: Findings, width: int) -> Findings:
     return Findings(boxes, findings.classes, findings.confidences)
 
 
-def _fused_view(rows: NDArray[np.float32], lesson: Lesson) -> Findings:
+def taught_view(rows: NDArray[np.float32], lesson: Lesson) -> Findings:
     """One pass as our classes. What the teacher calls a car and a truck at once is a vehicle with 1 - (1-c)(1-t)."""
     boxes, scores, theirs = rows[:, :4], rows[:, 4].copy(), rows[:, 5].astype(np.int64)
     ours = lesson.targets[theirs]
-    made = _ridden(boxes, scores, theirs, lesson.riders) if lesson.riders is not None else Findings.of([], [], [])
+    made = ridden(boxes, scores, theirs, lesson.riders) if lesson.riders is not None else Findings.of([], [], [])
     kept: tuple[list[NDArray[np.float32]], list[int], list[float]] = ([], [], [])
     for our in np.unique(ours[ours >= 0]):
         of_class = np.flatnonzero(ours == our)
@@ -197,7 +197,7 @@ def _fused_view(rows: NDArray[np.float32], lesson: Lesson) -> Findings:
     )
 
 
-def _ridden(
+def ridden(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], theirs: NDArray[np.int64], riders: tuple[int, int, int]
 ) -> Findings:
     """Riders and their machines as one; what a rider is now, a person is less: `scores` changes.
