@@ -22,6 +22,9 @@ def train(
         typer.Option(metavar="BUNDLE", help="A detector to learn from beside the labels; may be given again."),
     ] = None,
     size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="Of the network's input.")] = "416x256",
+    root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the paths in a mixture.toml begin; default: its folder.")
+    ] = None,
     split: Annotated[str, typer.Option(metavar="NAME", help="The part of the data to learn from.")] = "train",
     epochs: Annotated[
         float, typer.Option(min=0.001, help="How often as many pictures are seen as there are images.")
@@ -70,7 +73,7 @@ def train(
         raise UsageError(f"--size {size}", "is no multiple of 32 both ways", "write for example 416x256")
     if (output / CHECKPOINT).exists() and not resume:
         raise UsageError(str(output), "holds a training already", "go on with --resume, or choose another folder")
-    mixture = open_mixture(data, split)
+    mixture = open_mixture(data, split, root=root)
     cost = cost_of(build_detector(network, len(mixture.classes)), width, height)
     print(f"{network}: {cost} at {width}x{height}, classes {', '.join(mixture.classes)}")
     print(f"{len(mixture)} images of {len(mixture.parts)} datasets")
