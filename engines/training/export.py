@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +105,24 @@ def export_bundle(
     size: tuple[int, int],
     folder: Path,
     *,
+    trained: Mapping[str, Any] | None = None,
     replace_existing: bool = False,
 ) -> Bundle:
-    """Write the network as a bundle of this input size (width, height). Raises `BundleError`."""
+    """Write the network as a bundle of this input size (width, height). Raises `BundleError`.
+
+    `trained`: what its passport says of how it was trained.
+    """
     import tempfile
 
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "model.onnx"
         file.write_bytes(onnx_of(detector, labels, *size).SerializeToString())
-        options = ImportOptions(decoder="yolov8", colour="BGR", scale=1.0, fit=FIT, pad=PAD)
+        options = ImportOptions(
+            decoder="yolov8",
+            colour="BGR",
+            scale=1.0,
+            fit=FIT,
+            pad=PAD,
+            history={"trained": trained} if trained else None,
+        )
         return import_network(file, folder, options, replace_existing=replace_existing)

@@ -289,8 +289,15 @@ class TaughtMixture(Mixture):
     missed. Where they did not, the teachers' boxes are all that is known of it, and it counts as labelled.
     """
 
-    def __init__(self, mixture: Mixture, findings: Sequence[Findings], taught: NDArray[np.bool_]) -> None:
+    def __init__(
+        self,
+        mixture: Mixture,
+        findings: Sequence[Findings],
+        taught: NDArray[np.bool_],
+        teachers: Sequence[Bundle] = (),
+    ) -> None:
         self.classes, self.parts = mixture.classes, mixture.parts
+        self.teachers = tuple({"bundle": teacher.name, "sha256": teacher.sha256} for teacher in teachers)
         self._mixture = mixture
         self._findings, self._taught = findings, taught
         self._labels_all = bool(taught.all())
@@ -351,7 +358,7 @@ def teach(
                 findings.append(fuse([found for teacher in running for found in teacher.passes(image)]))
                 told(index + 1, len(mixture))
         _write_cache(cache, key, findings)
-    return TaughtMixture(mixture, findings, taught)
+    return TaughtMixture(mixture, findings, taught, teachers)
 
 
 def _key(mixture: Mixture, teachers: Sequence[Bundle], lessons: Sequence[Lesson]) -> str:

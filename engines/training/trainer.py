@@ -30,6 +30,7 @@ from engines.training.log import TrainingLog
 from engines.training.losses import DetectionLoss, detection_loss
 from engines.training.networks.detector import Detector, Grid, build_detector
 from engines.training.optimisation import RATES, Average, learning_rate, make_optimiser
+from engines.training.provenance import trained_section
 from engines.training.settings import Machine, Settings
 
 _FOREVER = 1 << 40  # steps, of a training that ends by the clock
@@ -101,6 +102,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     def save(step: int, spent_s: float) -> None:
         if processes.is_first:
             state: dict[str, Any] = {
+                "trained": trained_section(mixture, settings, step=step, spent_s=spent_s, world=processes.world),
                 "recipe": settings.recipe,
                 "classes": list(mixture.classes),
                 "step": step,
@@ -186,7 +188,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     processes.leave()
     if not processes.is_first:
         return None
-    return export_bundle(average.network, mixture.classes, size, folder / "bundle", replace_existing=True)
+    return export_checkpoint(file, folder / "bundle", replace_existing=True)
 
 
 def judge(
@@ -260,4 +262,6 @@ def export_checkpoint(
     network = build_detector(state["recipe"]["network"], len(state["classes"]))
     load_weights(network, state, state["classes"], str(file))
     size = size or (state["recipe"]["width"], state["recipe"]["height"])
-    return export_bundle(network, state["classes"], size, folder, replace_existing=replace_existing)
+    return export_bundle(
+        network, state["classes"], size, folder, trained=state.get("trained"), replace_existing=replace_existing
+    )

@@ -14,6 +14,7 @@ import tiny_networks
 from drawn_dataset import write_drawn_dataset
 
 from engines.bundle import load_bundle
+from engines.passport import read_passport
 from perception.commands.app import main
 
 
@@ -75,6 +76,10 @@ def test_a_teacher_is_learnt_from(
     folder = tmp_path / "run"
     assert run(monkeypatch, "engine", "train", mixture, "-o", folder, "--teacher", teacher, *SHORT) == 0
     assert (folder / "taught.npz").is_file()
+    trained = read_passport(folder / "bundle")["trained"]
+    assert trained["teachers"] == [{"bundle": "teacher", "sha256": load_bundle(teacher).sha256}]
+    assert trained["data"] == [{"dataset": "drawn", "images": 4, "weight": 1.0, "labels": ["disc", "square"]}]
+    assert (trained["steps"], trained["pictures"]) == (2, 4)
     mixture.write_text(mixture.read_text().replace("red", "rad"))
     capsys.readouterr()
     assert run(monkeypatch, "engine", "train", mixture, "-o", tmp_path / "b", "--teacher", teacher, *SHORT) == 2
