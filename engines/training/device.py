@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +38,15 @@ class Processes:
         torch.distributed.all_reduce(together)
         return [float(value) for value in together / self.world]
 
+    @contextmanager
+    def first_goes_first(self) -> Iterator[None]:
+        """Do the block in the first process, then in all others: what it writes they read."""
+        if not self.is_first:
+            torch.distributed.barrier()
+        yield
+        if self.is_first and self.world > 1:
+            torch.distributed.barrier()
+
     def leave(self) -> None:
         """Wait for the others, and part."""
         if self.world > 1:
@@ -51,6 +62,8 @@ def join_processes(device: str) -> Processes:
     processes = Processes(int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"]), world)
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     if not torch.distributed.is_initialized():
+        if on_gpu:
+            torch.cuda.set_device(processes.local_rank)
         torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
     return processes
 

@@ -1,7 +1,7 @@
 """A training from beginning to end, in the order in which it happens: data, network, optimiser, loop, checkpoint.
 
 One process:            perception engine train MIXTURE -o DIR
-Several, on one machine: torchrun --nproc-per-node 2 -m perception.commands.app engine train MIXTURE -o DIR
+Several, on one machine: torchrun --nproc-per-node 2 --no-python perception engine train MIXTURE -o DIR
 
 The folder gets `checkpoint.pt` (all that is needed to go on), `curve.csv`, TensorBoard's files, and at the end
 `bundle`, the network made of the averaged weights.

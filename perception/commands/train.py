@@ -52,7 +52,8 @@ def train(
     """Train a detector of objects on labelled images, and make a bundle of it.
 
     DIR gets checkpoint.pt, curve.csv, TensorBoard's files and, at the end, the bundle `bundle`. A training that was
-    killed goes on with the same command and --resume.
+    killed goes on with the same command and --resume. In several processes, one for each GPU or core:
+    torchrun --nproc-per-node 2 --no-python perception engine train ...
     """
     from perception.commands.engine import one_of, parse_size
     from perception.errors import UsageError
@@ -60,6 +61,7 @@ def train(
     _require_training()
     from engines.training.checkpoint import CHECKPOINT
     from engines.training.datasets import open_mixture
+    from engines.training.device import join_processes
     from engines.training.networks.cost import cost_of
     from engines.training.networks.detector import NETWORKS, build_detector
     from engines.training.optimisation import RATES
@@ -75,10 +77,13 @@ def train(
         raise UsageError(str(output), "holds a training already", "go on with --resume, or choose another folder")
     mixture = open_mixture(data, split, root=root)
     cost = cost_of(build_detector(network, len(mixture.classes)), width, height)
-    print(f"{network}: {cost} at {width}x{height}, classes {', '.join(mixture.classes)}")
-    print(f"{len(mixture)} images of {len(mixture.parts)} datasets")
+    processes = join_processes(device)
+    if processes.is_first:
+        print(f"{network}: {cost} at {width}x{height}, classes {', '.join(mixture.classes)}")
+        print(f"{len(mixture)} images of {len(mixture.parts)} datasets")
     if teacher:
-        mixture = _taught(mixture, data, teacher, output, threads)
+        with processes.first_goes_first():
+            mixture = _taught(mixture, data, teacher, output, threads)
     settings = Settings(
         network=network,
         width=width,
@@ -123,14 +128,14 @@ def _taught(mixture: Mixture, data: Path, teachers: list[Path], output: Path, th
     from engines.training.teaching import teach
 
     with Progress() as bar:
-        task = bar.add_task("teachers look", total=len(mixture))
+        task = bar.add_task("teachers look", total=len(mixture), visible=False)  # what is read needs no bar
         return teach(
             mixture,
             [load_bundle(path) for path in teachers],
             taught_classes(data),
             output / "taught.npz",
             threads=threads,
-            told=lambda done, _all: bar.update(task, completed=done),
+            told=lambda done, _all: bar.update(task, completed=done, visible=True),
         )
 
 
