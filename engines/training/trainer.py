@@ -178,7 +178,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
                     "gradient": float(length),
                     "images_per_s": settings.batch / (now - step_began),
                 }
-                log.step(row, progress)
+                log.step(row, progress if settings.minutes else step / steps)
             if now - saved > machine.checkpoint_seconds:
                 save(step, spent_s + now - began)
                 saved = now
