@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-CURVE = "curve.csv"
+CURVE, VALIDATION = "curve.csv", "validation.csv"
 COLUMNS = ("step", "loss", "scores", "boxes", "rate", "gradient", "images_per_s")
 
 
@@ -20,7 +20,9 @@ class TrainingLog:
 
     def __init__(self, folder: Path, *, first_step: int, shows_bar: bool) -> None:
         self._stack = ExitStack()
+        self._folder = folder
         self._rows_kept = _cut(folder / CURVE, first_step)
+        _cut(folder / VALIDATION, first_step + 1 if first_step else 0)  # its rows are of what was learnt by then
         file = self._stack.enter_context((folder / CURVE).open("a", newline="", buffering=1))
         self._rows = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         if not self._rows_kept:
@@ -49,6 +51,19 @@ class TrainingLog:
             self._task = self._bar.add_task("training", total=1.0, loss=loss, speed=speed)
         description = f"step {int(row['step']):,}"
         self._bar.update(self._task, completed=progress, description=description, loss=loss, speed=speed)
+
+    def validated(self, step: int, ap50: Mapping[str, float]) -> None:
+        """Note what the network is worth after so many steps: AP50 by class."""
+        file = self._folder / VALIDATION
+        is_new = not file.exists()
+        with file.open("a", newline="") as rows:
+            if is_new:
+                csv.writer(rows).writerow(["step", *ap50])
+            csv.writer(rows).writerow([step, *(f"{value:.4f}" for value in ap50.values())])
+        if self._board is not None:
+            for name, value in ap50.items():
+                self._board.add_scalar(f"ap50/{name}", value, step)
+        self._bar.console.print(f"step {step:,}: AP50 " + ", ".join(f"{n} {value:.3f}" for n, value in ap50.items()))
 
     def __enter__(self) -> TrainingLog:
         self._stack.enter_context(self._bar)

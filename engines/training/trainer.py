@@ -25,14 +25,16 @@ from engines.training import checkpoint
 from engines.training.batches import Batch, Pictures, Share, batches
 from engines.training.datasets import Augmentation, Mixture
 from engines.training.device import autocast_type, choose_device, choose_precision, join_processes
-from engines.training.export import export_bundle
+from engines.training.export import FIT, export_bundle
 from engines.training.log import TrainingLog
 from engines.training.losses import DetectionLoss, detection_loss
 from engines.training.networks.detector import Detector, Grid, build_detector
 from engines.training.optimisation import RATES, Average, learning_rate, make_optimiser
 from engines.training.provenance import trained_section
 from engines.training.settings import Machine, Settings
+from engines.training.validation import validate
 
+_VALIDATIONS = 20  # in the course of a training
 _FOREVER = 1 << 40  # steps, of a training that ends by the clock
 
 
@@ -45,11 +47,13 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     augmentation: Augmentation | None = None,
     resume: bool = False,
     start_from: Path | None = None,
+    validation: Mixture | None = None,
     shows_bar: bool = True,
 ) -> Bundle | None:
     """Train a detector on a mixture, and export it as the bundle `folder`/bundle (None in all processes but the first).
 
     `resume`: go on from the folder's checkpoint. `start_from`: take the weights of another training's checkpoint.
+    `validation`: images on which the averaged weights are judged at every twentieth of the training.
     Raises `TrainingError`, `DatasetError`; `DivergedError` when the loss is no number any more.
     """
     # --- where: device, precision, processes
@@ -178,7 +182,10 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
                     "gradient": float(length),
                     "images_per_s": settings.batch / (now - step_began),
                 }
-                log.step(row, progress if settings.minutes else step / steps)
+                done = (spent_s + now - began) / 60 / settings.minutes if settings.minutes else step / steps
+                log.step(row, done)
+                if validation is not None and int(done * _VALIDATIONS) > int(progress * _VALIDATIONS):
+                    log.validated(step, validate(average.network, validation, size, FIT))
             if now - saved > machine.checkpoint_seconds:
                 save(step, spent_s + now - began)
                 saved = now

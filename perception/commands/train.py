@@ -26,6 +26,9 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="Where the paths in a mixture.toml begin; default: its folder.")
     ] = None,
     split: Annotated[str, typer.Option(metavar="NAME", help="The part of the data to learn from.")] = "train",
+    validate: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A split to judge by on the way, for example val.")
+    ] = None,
     epochs: Annotated[
         float, typer.Option(min=0.001, help="How often as many pictures are seen as there are images.")
     ] = 100,
@@ -76,6 +79,7 @@ def train(
     if (output / CHECKPOINT).exists() and not resume:
         raise UsageError(str(output), "holds a training already", "go on with --resume, or choose another folder")
     mixture = open_mixture(data, split, root=root)
+    validation = open_mixture(data, validate, root=root) if validate else None
     cost = cost_of(build_detector(network, len(mixture.classes)), width, height)
     processes = join_processes(device)
     if processes.is_first:
@@ -97,7 +101,7 @@ def train(
         seed=seed,
     )
     machine = Machine(device, precision, threads, workers, checkpoint_seconds)
-    bundle = run(mixture, output, settings, machine, resume=resume, start_from=weights)
+    bundle = run(mixture, output, settings, machine, resume=resume, start_from=weights, validation=validation)
     if bundle is not None:
         print(f"{bundle.folder}: {len(bundle.labels)} classes, ready for replay, evaluate and calibrate")
 

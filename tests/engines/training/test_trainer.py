@@ -64,7 +64,11 @@ def short(steps: int, **settings: Any) -> Settings:
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
-    with (folder / "curve.csv").open() as file:
+    return table(folder / "curve.csv")
+
+
+def table(path: Path) -> list[dict[str, float]]:
+    with path.open() as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
@@ -84,10 +88,16 @@ def train(mixture: Mixture, folder: Path, settings: Settings, **more: Any) -> An
 def test_a_training_learns_drawn_things_and_makes_a_bundle_that_finds_them(tmp_path: Path) -> None:
     data = write_drawn_dataset(tmp_path / "drawn")
     settings = short(120, width=128, height=96, batch=8, rate=4e-3, average_decay=0.9)
-    bundle = train(open_mixture(data, "train"), tmp_path / "run", settings, augmentation=Augmentation.off())
+    mixture = open_mixture(data, "train")
+    bundle = train(mixture, tmp_path / "run", settings, augmentation=Augmentation.off(), validation=mixture)
     assert bundle.labels == ("disc", "square")
     found = evaluate(bundle, open_dataset(data, "train"), engine="onnxruntime")
     assert found.ap50 > 0.9
+    rows = table(tmp_path / "run" / "validation.csv")
+    assert [row["step"] for row in rows] == [6 * number for number in range(1, 21)]
+    assert rows[-1]["all"] == pytest.approx(found.ap50, abs=1e-3)  # what was exported is what was judged
+    assert rows[-1]["disc"] == pytest.approx(found.per_class["disc"].ap50, abs=1e-3)
+    assert rows[0]["all"] < rows[-1]["all"]
     boxes = [row["boxes"] for row in curve(tmp_path / "run")]
     assert np.mean(boxes[-5:]) < np.mean(boxes[:5]) / 2
 
@@ -106,7 +116,8 @@ def test_a_training_killed_at_any_step_goes_on_as_if_nothing_had_happened(drawn:
     assert process.returncode == -signal.SIGKILL
     done = torch.load(tmp_path / "cut" / CHECKPOINT, weights_only=True)["step"]
     assert 0 < done < 14
-    train(drawn, tmp_path / "cut", settings, resume=True)
+    train(drawn, tmp_path / "cut", settings, resume=True, validation=drawn)
+    assert [row["step"] for row in table(tmp_path / "cut" / "validation.csv")] == list(range(done + 1, 15))
     assert [row["step"] for row in curve(tmp_path / "cut")] == list(range(14))
     np.testing.assert_allclose(losses(tmp_path / "cut"), losses(tmp_path / "whole"), rtol=1e-5)
     for of in ("network", "average"):
