@@ -15,7 +15,8 @@ from engines.bundle import load_bundle
 from engines.errors import TrainingError
 from engines.training.datasets import Augmentation, TaughtClasses, augment, open_mixture
 from engines.training.datasets.mixture_file import RiderRule
-from engines.training.teaching import Findings, TaughtMixture, fuse, lesson_for, ridden, taught_view, teach
+from engines.training.teaching import Findings, TaughtMixture, fuse, lesson_for, teach
+from engines.training.teaching.teacher import ridden, taught_view
 
 NONE = Findings.of([], [], [])
 

@@ -41,7 +41,8 @@ from engines.training.settings import Machine, Settings
 NETWORKS["tiny"] = {TINY!r}
 data, folder, settings, machine = sys.argv[1:]
 settings, machine = eval(settings), eval(machine)
-trainer.train(open_mixture(Path(data), "train"), Path(folder), settings, machine, shows_bar=False)
+mixture = open_mixture(Path(data), "train")
+trainer.train(mixture, Path(folder), settings, machine, shows_bar=False, validation=mixture)
 """
 CPU = Machine(device="cpu", precision="fp32")
 
@@ -117,7 +118,7 @@ def test_a_training_killed_at_any_step_goes_on_as_if_nothing_had_happened(drawn:
     done = torch.load(tmp_path / "cut" / CHECKPOINT, weights_only=True)["step"]
     assert 0 < done < 14
     train(drawn, tmp_path / "cut", settings, resume=True, validation=drawn)
-    assert [row["step"] for row in table(tmp_path / "cut" / "validation.csv")] == list(range(done + 1, 15))
+    assert [row["step"] for row in table(tmp_path / "cut" / "validation.csv")] == list(range(1, 15))
     assert [row["step"] for row in curve(tmp_path / "cut")] == list(range(14))
     np.testing.assert_allclose(losses(tmp_path / "cut"), losses(tmp_path / "whole"), rtol=1e-5)
     for of in ("network", "average"):

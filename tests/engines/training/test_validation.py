@@ -69,7 +69,8 @@ def test_what_is_found_where_nothing_is_costs_precision() -> None:
 
 
 def test_what_is_found_in_an_ignored_place_is_not_judged() -> None:
-    assert ap50(Images([BOX], ignored=[OTHER]))["vehicle"] == pytest.approx(1)
+    nothing_found = (28.0, 24.0, 36.0, 31.0)
+    assert ap50(Images([BOX], ignored=[OTHER, nothing_found]))["vehicle"] == pytest.approx(1)
 
 
 def test_a_class_that_nobody_labelled_on_an_image_is_not_judged_there() -> None:
