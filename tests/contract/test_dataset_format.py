@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_datasets import FIRST, HEIGHT, MADE, SECOND, WIDTH, Made, picture
 
 from engines.datasets import (
@@ -169,3 +171,24 @@ def test_masks_come_with_what_their_values_mean(tmp_path: Path) -> None:
     assert dataset.mask_classes[values[20, 20]] == "car"
     assert dataset.mask_classes[values[20, 50]] == "pedestrian"
     assert dataset.mask_classes[values[0, 0]] == "road"
+
+
+@pytest.mark.parametrize("name", BAD)
+@given(content=st.binary(max_size=120), keeps=st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_no_bytes_in_a_file_of_labels_break_a_reader(
+    name: str, content: bytes, keeps: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Some of the file as it was, then anything: it is read, or refused in words."""
+    made = MADE[name]
+    assert made.bad_label is not None
+    folder = made.write(tmp_path_factory.mktemp("fuzz"))
+    file = made.bad_label(folder)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * keeps)] + content)
+    faults: list[DatasetError] = []
+    try:
+        survey([open_dataset(folder, made.splits[0], faults.append)])
+    except DatasetError as refused:
+        faults.append(refused)
+    assert all(str(folder) in str(fault) for fault in faults)

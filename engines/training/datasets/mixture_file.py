@@ -44,7 +44,14 @@ class Drives(Strict):
 
 
 class MixedDataset(Strict):
-    """One dataset of a mixture."""
+    """One dataset of a mixture.
+
+    `path` from the root that the user gives. `split`: of the dataset, that belongs to train here; default: the splits
+    of the same names. `weight`: how often an image is drawn, beside one of weight 1. `map`: their class -> ours; of
+    one name they are the same without it. `ignore`: their classes that are neither right nor wrong. `labels`: ours
+    that all of are labelled; default: those that something is mapped to. `labels = []`: nothing is known of the
+    images, a teacher may say. `empty`: none of `labels` is on any image, though nobody wrote that down.
+    """
 
     path: str
     split: str | None = None
@@ -52,9 +59,16 @@ class MixedDataset(Strict):
     map: dict[str, str] = Field(default_factory=dict)
     ignore: tuple[str, ...] = ()
     labels: tuple[str, ...] | None = None
+    empty: bool = False
     riders: RiderRule | None = None
     exclude: tuple[Exclusion, ...] = ()
     drives: Drives | None = None
+
+    @model_validator(mode="after")
+    def _says_of_what_it_is_empty(self) -> MixedDataset:
+        if self.empty and not self.labels:
+            raise ValueError("empty: say of which classes, in labels")
+        return self
 
 
 class TaughtClasses(Strict):

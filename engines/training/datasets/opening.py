@@ -58,7 +58,8 @@ def _settings(path: Path) -> MixtureFile:
     except OSError as error:
         raise DatasetError(str(path), f"cannot be read ({error.strerror})", "give a mixture.toml") from None
     except SettingsError as error:
-        raise DatasetError(str(path), str(error), "see docs for an example") from None
+        remedy = "the least that it holds is classes = ['car'] and a [[dataset]] with a path"
+        raise DatasetError(str(path), str(error), remedy) from None
 
 
 def _part(
@@ -69,7 +70,7 @@ def _part(
     theirs = _split_of(splits_of(place), entry.split, split, made=entry.drives is not None)
     if theirs is None:
         return None
-    dataset = open_dataset(place, theirs, unless_unlabelled(report) if entry.labels == () else report)
+    dataset = open_dataset(place, theirs, unless_unlabelled(report) if entry.labels == () or entry.empty else report)
     if entry.drives is not None:
         dataset = replace(dataset, images=split_by_drive(dataset.images, entry.drives.pattern, entry.drives.val)[split])
     images = _without(dataset.images, entry.exclude, base / entry.path, where)

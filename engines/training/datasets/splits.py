@@ -15,9 +15,9 @@ def split_by_drive(
 ) -> dict[str, tuple[LabelledImage, ...]]:
     """Put whole drives into `train` and `val`; both hold one at least.
 
-    The first group of the regular expression `pattern`, searched for in a file's path, names its drive. Drives are
-    taken for val in the order of a hash of their names, which a further drive does not change, until it has
-    `val_share` of the images or the next one would leave it further from that. Raises `DatasetError`.
+    The first group of the regular expression `pattern`, searched for in a file's name (in its path, where the pattern
+    has a slash), names its drive. In the order of a hash of their names, which a further drive does not change, each
+    drive goes to val that brings val nearer to `val_share` of the images. Raises `DatasetError`.
     """
     drives: dict[str, list[LabelledImage]] = {}
     try:

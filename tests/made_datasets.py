@@ -59,7 +59,8 @@ def _text(path: Path, text: str) -> Path:
     return path
 
 
-def _yolo_line(kind: int, box: tuple[int, ...]) -> str:
+def yolo_line(kind: int, box: tuple[float, ...]) -> str:
+    """A YOLO label of a box in pixels of these images."""
     left, top, right, bottom = box
     centre = (left + right) / 2 / WIDTH, (top + bottom) / 2 / HEIGHT
     return f"{kind} {centre[0]} {centre[1]} {(right - left) / WIDTH} {(bottom - top) / HEIGHT}\n"
@@ -67,8 +68,8 @@ def _yolo_line(kind: int, box: tuple[int, ...]) -> str:
 
 def write_yolo(folder: Path) -> Path:
     _images(folder, "images/{split}")
-    _text(folder / "labels/train/a.txt", _yolo_line(0, FIRST) + _yolo_line(1, SECOND))
-    _text(folder / "labels/val/d.txt", _yolo_line(1, SECOND))
+    _text(folder / "labels/train/a.txt", yolo_line(0, FIRST) + yolo_line(1, SECOND))
+    _text(folder / "labels/val/d.txt", yolo_line(1, SECOND))
     _text(folder / "data.yaml", "train: images/train\nval: images/val\nnames: [car, person]\n")
     return folder
 
