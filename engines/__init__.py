@@ -4,6 +4,8 @@ Imports `sensors` and never `perception`. Start at `bundle.py` (a network as a f
 (the Engine contract) and `decoders/` (a network's raw outputs to results).
 """
 
+import os
+import sys
 from importlib.util import find_spec
 from os.path import dirname
 
@@ -14,3 +16,9 @@ for _sibling in ("sensors", "perception"):
             f"the package {_sibling!r} found on the import path is not edge-perception's: another distribution "
             "shadows it; install edge-perception in a virtual environment of its own"
         )
+
+# A vehicle tells nobody what it runs. ONNX Runtime's official builds, since 1.29 those for Linux too, report it to
+# their maker unless this is set before they are imported; so does OpenVINO, through a package that it can do without.
+# Both keep a number for the device on its disk.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import EngineError
+from engines.errors import EngineMissingError
 from engines.results import Detections
 
 MAX_DETECTIONS = 100  # of one class on one image that count, as in COCO
@@ -33,14 +33,14 @@ class Truths:
 class AveragePrecision:
     """Detections of some images judged against their truths; `classes` of both count from 0.
 
-    Raises `EngineError` when the package is not installed.
+    Raises `EngineMissingError` when the package is not installed.
     """
 
     def __init__(self, detections: Sequence[Detections], truths: Sequence[Truths], class_count: int) -> None:
         try:
             import faster_coco_eval as coco
         except ImportError:
-            raise EngineError(
+            raise EngineMissingError(
                 "evaluation", "the package faster-coco-eval is not installed", "pip install 'edge-perception[evaluate]'"
             ) from None
         table: dict[str, Any] = {

@@ -3,6 +3,7 @@
 RequestError
 ├── DatasetError        a labelled dataset is wrong (exit code 2)
 │   └── NoLabelsError   there are images, and nothing says what is on them
+├── EngineMissingError  an engine or a package that does not exist, or is not installed (exit code 2)
 ├── BundleError         a bundle, or the ONNX file it is made from, is wrong (exit code 2)
 └── TrainingError       a training cannot be started or resumed as asked (exit code 2)
 EdgePerceptionError
@@ -18,6 +19,10 @@ from sensors.errors import EXIT_ANSWER_IS_NO, EdgePerceptionError, RequestError
 
 class BundleError(RequestError):
     """A bundle or an ONNX file that cannot be used as it is."""
+
+
+class EngineMissingError(RequestError):
+    """What was asked for, an engine or what measures and quantises, does not exist or is not installed."""
 
 
 class DatasetError(RequestError):

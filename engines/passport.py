@@ -68,7 +68,7 @@ def read_passport(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        passport = json.loads(path.read_text())
+        passport = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(str(path), f"cannot be read ({error})", "import the network again") from None
     if not isinstance(passport, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from difflib import get_close_matches
 from types import UnionType
@@ -32,11 +33,13 @@ class SettingsError(ValueError):
 def parse(text: bytes, kind: type[Settings]) -> Settings:
     """Read settings of one kind. Raises `SettingsError`."""
     try:
-        table: dict[str, Any] = tomllib.loads(text.decode())
+        # By way of JSON, because pydantic is strict there as TOML is meant: "yes" is no boolean and "2" no number, but
+        # an array may become a tuple and a string a path. A date, which no setting is, becomes what nothing takes.
+        table = json.dumps(tomllib.loads(text.decode()), default=lambda date: {"date": str(date)})
     except (ValueError, RecursionError) as error:  # beside TOMLDecodeError: an integer of 5,000 digits, deep nesting
         raise SettingsError(f"is not TOML ({error})") from None
     try:
-        return kind.model_validate(table)
+        return kind.model_validate_json(table, strict=True)
     except pydantic.ValidationError as error:
         raise SettingsError(_in_words(error, kind)) from None
 

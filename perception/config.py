@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from engines.bundle import Bundle, load_bundle
+from engines.errors import BundleError
 from engines.results import Thresholds
 from engines.settings_file import SettingsError, Strict, parse
 from perception.camera import Camera, Polygon
@@ -130,7 +131,13 @@ class Vehicle:
             self.settings = parse(text, VehicleSettings)
         except SettingsError as error:
             raise UsageError(str(path), str(error), _REMEDY) from None
-        self.bundles = [load_bundle(self._beside(network.bundle)) for network in self.settings.network]
+        self.bundles: list[Bundle] = []
+        for index, network in enumerate(self.settings.network):
+            try:
+                self.bundles.append(load_bundle(self._beside(network.bundle)))
+            except BundleError as error:
+                what = f"network.{index}.bundle: {error.thing}: {error.what}"
+                raise BundleError(str(path), what, error.remedy) from error
         self.thresholds: list[Thresholds] = []
         for index, (network, bundle) in enumerate(zip(self.settings.network, self.bundles, strict=True)):
             try:

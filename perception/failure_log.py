@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import MutableMapping
+import time
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import structlog
@@ -11,27 +12,50 @@ import structlog
 from perception.message import Status
 from perception.pipeline import Result
 
+SHOWN = 3  # lines of one sensor in a minute
+MINUTE_S = 60.0
+OUTAGE_S = 0.5  # nothing for so long after a failed frame: the camera was gone, and that it is back is worth a line
+
 
 class FailureLog:
-    """Says on stderr which frames failed and why: the first few in full, all in the summary's counts."""
+    """Says on stderr which frames failed and why: of each sensor the first few of a minute; the summary counts all.
 
-    SHOWN = 10
+    Of each sensor and minute, because a vehicle runs for days: one camera whose every frame is damaged must not hide
+    that another one is lost, nor what happens tomorrow. `live`: says that a camera that was gone is back, too.
+    """
 
-    def __init__(self) -> None:
-        self._log = structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors=[_plain_line])
-        self._failed = 0
+    def __init__(self, *, live: bool = False, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._live = live
+        self._now_s = now_s
+        self._minutes: dict[str, tuple[float, int]] = {}  # by sensor: when its minute began, and how many failed since
+        self._failed_s: dict[str, float] = {}  # when a sensor failed that has given nothing since
 
     def __call__(self, result: Result) -> None:
         """Look at one result."""
+        sensor = result.entry.sensor
         if result.status is Status.OK:
+            if self._failed_s and (failed_s := self._failed_s.pop(sensor, None)) is not None:
+                silent_s = self._now_s() - failed_s
+                if silent_s >= OUTAGE_S:
+                    _log().info(f"{sensor}: gives frames again after {silent_s:.1f} s")
             return
-        self._failed += 1
-        if self._failed <= self.SHOWN:
-            self._log.warning(
-                result.status.name, sensor=result.entry.sensor, frame=result.entry.sequence, reason=result.reason
-            )
-        if self._failed == self.SHOWN:
-            self._log.warning("further failed frames are counted, and not shown")
+        now_s = self._now_s()
+        if self._live:
+            self._failed_s[sensor] = now_s
+        began_s, failed = self._minutes.get(sensor, (now_s, 0))
+        if now_s - began_s >= MINUTE_S:
+            began_s, failed = now_s, 0
+        failed += 1
+        self._minutes[sensor] = began_s, failed
+        if failed <= SHOWN:
+            _log().warning(result.status.name, sensor=sensor, frame=result.entry.sequence, reason=result.reason)
+        if failed == SHOWN:
+            _log().warning(f"{sensor}: further failed frames of this minute are counted, and not shown")
+
+
+def _log() -> Any:
+    """What writes to what stderr is now: while a progress bar is shown it writes above it."""
+    return structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors=[_plain_line])
 
 
 def _plain_line(_logger: Any, level: str, event: MutableMapping[str, Any]) -> str:

@@ -87,19 +87,20 @@ class Health:
             self._came_s[sensor] = now_s
         # Of published ones: of a sensor that no network takes there are no latencies at all.
         latencies = moment.latencies_ns[-published:] if published else ()
-        broke = self._pipeline.ended_sensors.get(sensor)
+        broke, reason = self._pipeline.ended_sensors.get(sensor), ""
         if broke:
             state = SensorState.BROKEN
         elif broke is not None:
             state = SensorState.ENDED
         elif now_s - self._came_s[sensor] >= STALLED_AFTER_S:
             state = SensorState.STALLED
+            reason = self._pipeline.failing.get(sensor, "")  # a live camera's outage is a failed frame
         else:
             state = SensorState.RUNNING
         return SensorHealth(
             sensor=sendable(sensor),
             state=state,
-            state_reason=broke or "",
+            state_reason=broke or reason,
             captured=counts.captured,
             published=counts.published,
             dropped=counts.dropped,

@@ -40,9 +40,8 @@ class Entry:
     decoded_ns: int = 0
     staged_ns: int = 0
     submitted_ns: int = 0
-    started_ns: int = 0  # when the engine turned to it: differs from submitted when the engine was busy
-    inferred_ns: int = 0
-    inferences: tuple[tuple[int, int], ...] = ()  # started and inferred of each network; 0 where it failed
+    inferred_ns: int = 0  # of several networks the last one's
+    inferences: tuple[tuple[int, int], ...] = ()  # when each network's engine turned to it and was done; 0: it failed
     postprocessed_ns: int = 0
     published_ns: int = 0
     fate: Fate = Fate.IN_FLIGHT

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import cv2
 
+from engines.runtime import check_engine
 from perception.config import Vehicle
 from perception.cores import running_on, split_cores
-from perception.errors import StreamError
+from perception.errors import StreamError, UsageError
 from perception.failure_log import FailureLog
 from perception.health import Health
 from perception.message import NetworkInfo
@@ -20,8 +21,11 @@ from perception.network import Network, open_network
 from perception.pipeline import Pipeline
 from perception.preview import Previews
 from perception.stream import NullPublisher, Outbox, Publisher
+from perception.stream.endpoint import check_published
+from perception.stream.keys import load_pair
 from perception.summary import summary
 from sensors.clock import ReplayClock
+from sensors.errors import EXIT_WRONG_REQUEST, EdgePerceptionError
 from sensors.opening import open_source
 from sensors.source import Source
 
@@ -30,6 +34,34 @@ SLOTS = 2  # on a CPU: one is inferred while the other is staged or decoded
 
 class EverySourceBrokeError(StreamError):
     """No camera is left that gives frames."""
+
+
+def check(vehicle: Vehicle) -> None:
+    """Look at what a vehicle's file names beside its bundles, and open nothing: engines, the stream's address and keys.
+
+    Raises `UsageError` that names file and key.
+    """
+    settings = vehicle.settings
+    for index, network in enumerate(settings.network):
+        with _named(vehicle, f"network.{index}.engine"):
+            check_engine(network.engine)
+    if settings.publish:
+        with _named(vehicle, "publish.endpoint"):
+            check_published(settings.publish.endpoint, anywhere=bool(vehicle.keys) or settings.publish.insecure)
+    if vehicle.keys:
+        with _named(vehicle, "publish.keys"):
+            load_pair(vehicle.keys)
+
+
+@contextmanager
+def _named(vehicle: Vehicle, key: str) -> Iterator[None]:
+    """Let an error in what a key asks for name the file and the key too."""
+    try:
+        yield
+    except EdgePerceptionError as error:
+        if error.exit_code != EXIT_WRONG_REQUEST:
+            raise
+        raise UsageError(str(vehicle.path), f"{key}: {error.thing}: {error.what}", error.remedy) from error
 
 
 class LiveRun:
@@ -46,6 +78,7 @@ class LiveRun:
 
     def __enter__(self) -> LiveRun:
         vehicle, settings = self._vehicle, self._vehicle.settings
+        check(vehicle)
         cv2.setNumThreads(1)  # the pipeline's own threads are the parallelism; a pool would fight the engine's
         with ExitStack() as opened:
             self._publisher: Publisher | NullPublisher = (
@@ -67,12 +100,11 @@ class LiveRun:
                     opened.callback(ready.engine.close)
                     self.networks.append(ready)
             # Last: a camera that waits for its reader overflows.
-            self.sources: Sequence[Source] = [
-                opened.enter_context(
-                    open_source(vehicle.sources[camera.name], loop=0 if camera.loop else 1, name=camera.name)
-                )
-                for camera in settings.camera
-            ]
+            self.sources: list[Source] = []
+            for index, camera in enumerate(settings.camera):
+                with _named(vehicle, f"camera.{index}.uri"):
+                    source = open_source(vehicle.sources[camera.name], loop=0 if camera.loop else 1, name=camera.name)
+                self.sources.append(opened.enter_context(source))
             self._outbox = Outbox(
                 networks=[NetworkInfo(n.bundle.name, n.bundle.sha256, n.engine.name) for n in self.networks],
                 labels=[bundle.labels for bundle in vehicle.bundles],
@@ -86,7 +118,7 @@ class LiveRun:
                 self._outbox,
                 ReplayClock(1.0),
                 SLOTS,
-                [FailureLog(), self._previews],
+                [FailureLog(live=True), self._previews],
                 live=True,
                 cameras={
                     sensor.name: camera.camera

@@ -72,6 +72,7 @@ class Pipeline:
         self.ledger = Ledger()
         self.wall_s = 0.0
         self.last_failure = ""  # of a frame, in words
+        self.failing: dict[str, str] = {}  # sensors whose latest result is a failure, in words
         self.source_failures: dict[int, Exception] = {}  # by place in `sources`: live ones that broke; others go on
         self.ended_sensors: dict[str, str] = {}  # whose source gives no more: what broke it, or nothing
         self._sources = sources
@@ -89,7 +90,6 @@ class Pipeline:
         )
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
-        self._wall_minus_monotonic_ns = time.time_ns() - time.monotonic_ns()
 
     def run(self, watch: Callable[[], None] | None = None, watch_every_s: float = 0.1) -> None:
         """Read the sources to their end, or until `stop`; raise what broke on the way, after draining.
@@ -260,8 +260,9 @@ class Pipeline:
             self._last_stamps_ns[entry.sensor] = entry.stamp_ns
             if status is Status.OK:
                 self.ledger.publish(entry, sum(len(found) for found in detections if isinstance(found, Detections)))
+                self.failing.pop(entry.sensor, None)
             else:
-                self.last_failure = reason
+                self.last_failure = self.failing[entry.sensor] = reason
                 self.ledger.fail(entry, status.name.lower())
             result = Result(entry, frame, status, reason, detections, payload)
             for observe in self._observers:
@@ -285,8 +286,6 @@ class Pipeline:
                 completed = network.engine.wait(job.slot)
                 times = completed.started_ns, completed.inferred_ns
                 detections.append(network.decoder.decode(completed.rows[0], place, network.thresholds))
-                # Several networks: from the first one's start to the last one's end.
-                job.entry.started_ns = min(job.entry.started_ns or completed.started_ns, completed.started_ns)
                 job.entry.inferred_ns = max(job.entry.inferred_ns, completed.inferred_ns)
             except (EngineError, NonFiniteOutputError) as failure:
                 failures.append(f"{network.bundle.name}: {failure}")
@@ -318,8 +317,11 @@ class Pipeline:
         self.stop()
 
     def _wall_clock(self, entry: Entry) -> LedgerTimes:
-        """An entry's times on the wall clock, by the message's names; 0 stays 0."""
-        offset = self._wall_minus_monotonic_ns
+        """An entry's times on the wall clock, by the message's names; 0 stays 0.
+
+        By what the wall clock says now: a vehicle boots with a wrong one and sets it on the way.
+        """
+        offset = time.time_ns() - time.monotonic_ns()
 
         def wall(times: Mapping[str, int]) -> dict[str, int]:
             return {name: time_ns + offset if time_ns else 0 for name, time_ns in times.items()}

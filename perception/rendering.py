@@ -32,6 +32,7 @@ _MASK_OPACITY = 0.3  # inside: what lies under it stays in sight
 _EDGE_OPACITY = 0.85  # so thin things, which are nothing but edge, are strong
 _NOT_DRAWN = ("background", "other", "unlabelled", "unlabeled", "void")  # classes that say: nothing of interest
 _MIN_HEIGHT = 540  # rows: smaller frames are enlarged, or their labels could not be read
+_MOST_SIDE = 8192  # pixels: neither enlarged nor written beyond it; H.264's largest level ends there
 
 
 def colour_of(track_id: int) -> tuple[int, int, int]:
@@ -50,9 +51,10 @@ def draw(
 ) -> NDArray[np.uint8]:
     """Draw on a copy of a BGR image, enlarged by a whole factor where it is small; one `labels` a network.
 
-    Masks lie under all boxes, with a legend of the classes that are seen in the upper left corner.
+    Masks lie under all boxes, with a legend of the classes that are seen in the upper left corner. On top is what has
+    an id, the best last.
     """
-    factor = max(1, -(-_MIN_HEIGHT // image.shape[0]))
+    factor = max(1, min(-(-_MIN_HEIGHT // image.shape[0]), _MOST_SIDE // image.shape[1]))
     size = (image.shape[1] * factor, image.shape[0] * factor)
     enlarged = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if factor > 1 else image.copy()
     canvas = np.asarray(enlarged, np.uint8)
@@ -68,7 +70,7 @@ def draw(
     for found, names in zip(detections, labels, strict=True):
         if not isinstance(found, Detections):
             continue
-        for index in reversed(range(len(found))):  # the best box is drawn last, on top
+        for index in _drawing_order(found):
             track, class_ = int(found.track_ids[index]), int(found.classes[index])
             name = f"#{track} {names[class_]}" if track else names[class_]
             text = f"{name} {found.scores[index]:.2f}"
@@ -76,6 +78,11 @@ def draw(
     if caption:
         draw_text(canvas, caption, 0, canvas.shape[0], (40, 40, 40), text_pixels)
     return canvas
+
+
+def _drawing_order(found: Detections) -> list[int]:
+    """Places of the boxes, the one on top last: with an id over without, so that it can be read; then the better."""
+    return sorted(range(len(found)), key=lambda place: (found.track_ids[place] > 0, -place))
 
 
 def _draw_mask(
@@ -111,10 +118,16 @@ def _draw_mask(
     return seen
 
 
+def video_size(width: int, height: int) -> tuple[int, int]:
+    """Give the size of a video of such pictures: even, as its colours want it, and no longer than players take."""
+    scale = min(1.0, _MOST_SIDE / max(width, height))
+    return max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
+
+
 class VideoWriter:
     """An H.264 video of frames of one size with the stamps of the drive. A context manager.
 
-    A frame of another size than the first is scaled to it.
+    A frame of another size than the first is scaled to it; the first itself only where no player would take it.
     """
 
     _TIME_BASE = Fraction(1, 90_000)  # the usual clock of video: exact for 24, 25, 30 and 60 fps
@@ -130,14 +143,13 @@ class VideoWriter:
         """Append a BGR image taken at `stamp_ns`."""
         if self._stream is None:
             self._first_stamp_ns = stamp_ns
-            self._stream = self._open_stream(image.shape[1], image.shape[0])
+            self._stream = self._open_stream(*video_size(image.shape[1], image.shape[0]))
         stream = self._stream
-        size = (stream.width, stream.height)
-        if image.shape[1::-1] != size:
-            # One pixel of difference is an odd size cut to the even one that yuv420p needs.
-            if max(image.shape[1] - size[0], image.shape[0] - size[1]) > 1 or image.shape[0] < size[1]:
-                image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-            image = image[: size[1], : size[0]]
+        width, height = stream.width, stream.height
+        # One pixel more is an odd size cut to the even one that yuv420p needs.
+        if not (0 <= image.shape[1] - width <= 1 and 0 <= image.shape[0] - height <= 1):
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        image = image[:height, :width]
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
         pts = round((stamp_ns - self._first_stamp_ns) / 1e9 / self._TIME_BASE)
         self._last_pts = frame.pts = max(pts, self._last_pts + 1)
@@ -146,7 +158,7 @@ class VideoWriter:
 
     def _open_stream(self, width: int, height: int) -> av.VideoStream:
         stream: av.VideoStream = self._container.add_stream("libx264", rate=self._rate)
-        stream.width, stream.height = width // 2 * 2, height // 2 * 2
+        stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "21", "preset": "veryfast"}
         stream.codec_context.time_base = self._TIME_BASE

@@ -58,7 +58,7 @@ class ReplayRequest:
 class Replay:
     """One replay. Entering opens everything, and fails before anything is written; `run` blocks.
 
-    Its files take their names when it is left without an error.
+    Its files take their names when it is left without an error; one with nothing in it does not.
     """
 
     def __init__(self, request: ReplayRequest) -> None:
@@ -66,6 +66,7 @@ class Replay:
         self._opened = ExitStack()
         self._stopping = threading.Event()
         self._cpu_s = 0.0
+        self.files: dict[Path, None] = {}  # that something was written into, in that order
 
     def __enter__(self) -> Replay:
         request = self._request
@@ -80,8 +81,7 @@ class Replay:
             self.sensors: tuple[SensorInfo, ...] = tuple(sensor for s in sources for sensor in s.info.sensors)
             cameras = [sensor.name for sensor in self.sensors if sensor.kind == "camera"]
             self._videos_by_camera = _video_files(request.render, cameras) if request.render else {}
-            self.files: list[Path] = [*([request.jsonl] if request.jsonl else []), *self._videos_by_camera.values()]
-            _check_outputs(self.files, sources)
+            _check_outputs([*([request.jsonl] if request.jsonl else []), *self._videos_by_camera.values()], sources)
             self._publisher: Publisher | NullPublisher
             if request.publish:
                 self._publisher = opened.enter_context(
@@ -176,6 +176,7 @@ class Replay:
 
         def write(result: Result) -> None:
             file.write(json.dumps(to_json_dict(decode_message(result.payload)), ensure_ascii=False) + "\n")
+            self.files[path] = None
 
         return write
 
@@ -196,6 +197,7 @@ class Replay:
             else:
                 image = draw(result.frame.image, result.detections, self._labels, caption)
             videos[result.entry.sensor].write(image, result.entry.stamp_ns)
+            self.files[self._videos_by_camera[result.entry.sensor]] = None
 
         return write
 
@@ -208,6 +210,8 @@ def _video_files(path: Path, cameras: Sequence[str]) -> dict[str, Path]:
     """Name each camera's video: FILE.mp4, or FILE-SENSOR.mp4 where there are several."""
     if path.suffix.lower() != ".mp4":
         raise UsageError(str(path), "is no .mp4 file", "give --render a name that ends in .mp4")
+    if not cameras:
+        raise UsageError(str(path), "has nothing to show: no source has a camera", "leave --render away")
     if len(cameras) == 1:
         return {cameras[0]: path}
     return {camera: path.with_stem(f"{path.stem}-{camera}") for camera in cameras}

@@ -61,7 +61,7 @@ def in_words(figures: Mapping[str, Any]) -> list[str]:
     lines = [f"{figures['published']} of {figures['captured']} frames published, {figures['detections']} detections"]
     lines += [f"{fate}: {counted(figures[fate])}" for fate in ("dropped", "failed") if figures[fate]]
     latency, added = figures["latency_ms"], figures["added_latency_ms"]
-    if figures["published"]:
+    if figures["engine_fps"]:  # none where nothing was inferred: scans alone are published too
         lines += [
             f"{figures['wall_s']:.2f} s, {figures['fps']:.1f} fps (engine alone {figures['engine_fps']:.1f}), "
             f"{figures['cpu_ms_per_frame']:.1f} ms of CPU a frame",

@@ -14,8 +14,8 @@ from perception.errors import UsageError
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; it takes the name `path` when the block ends without an error.
 
-    The temporary name keeps the suffix, by which video writers choose their container. Raises `UsageError`
-    when the folder cannot be written to.
+    A file that nothing was written into takes no name. The temporary name keeps the suffix, by which video writers
+    choose their container. Raises `UsageError` when the folder cannot be written to.
     """
     try:
         path = path.resolve()  # a link keeps its place; what it points to is replaced
@@ -35,6 +35,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield draft
         with draft.open("rb") as file:
             os.fsync(file.fileno())
-        draft.replace(path)
+        if draft.stat().st_size:
+            draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import engines  # noqa: F401  before a test imports ONNX Runtime by itself: then it reports nothing
+
 DATA = Path(os.environ.get("EDGE_PERCEPTION_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 # What `tests/long.sh` runs, with `--hypothesis-profile=long`; a test that sets its own number keeps it.

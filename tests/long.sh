@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Everything that takes longer than a change should wait for: the soak, long fuzzing, the benchmarks.
+# Everything that takes longer than a change should wait for: the soaks, long fuzzing, the benchmarks.
 #
-#     tests/long.sh                 about half an hour
-#     MINUTES=3 EXAMPLES=300 tests/long.sh
+#     tests/long.sh                 about three quarters of an hour
+#     MINUTES=5 EXAMPLES=300 tests/long.sh
+#     MINUTES=30 tests/long.sh      before a release: live cameras for half an hour, each of their faults six times
 #
-# MINUTES: of the soak (10). EXAMPLES: damaged files a fuzz test makes (1000). PYTHON: the interpreter (python).
-# The output of each part goes to LOGS (a new folder by default), its figures to the terminal. Ends with 1 if a
-# part failed. A benchmark fails only by breaking: its bars are judged by whoever reads them.
+# MINUTES: of each soak (10); the one with live cameras takes 5 to see each fault once. EXAMPLES: damaged files a fuzz
+# test makes (1000). PYTHON: the interpreter (python). The output of each part goes to LOGS (a new folder by default),
+# its figures to the terminal. Needs what .ci/run installs, and libfaketime for steps of the wall clock. Ends with 1 if
+# a part failed. A benchmark fails only by breaking: its bars are judged by whoever reads them.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -30,10 +32,11 @@ part() {
 }
 
 # The benchmarks come first and alone: they share the machine with nothing of ours.
-for benchmark in replay_speed added_latency cpu_per_frame viewer_cost tracker; do
+for benchmark in replay_speed added_latency cpu_per_frame viewer_cost curve_cost live_fairness tracker; do
     part "$benchmark" "$python" "tests/benchmarks/$benchmark.py"
 done
 part soak "$python" tests/soak.py --minutes "$minutes"
+part live_soak "$python" tests/live_soak.py --minutes "$minutes"
 mapfile -t fuzzed < <(grep -rl --include='test_*.py' '^from hypothesis import' tests)
 part fuzz env SOURCE_FUZZ_EXAMPLES="$examples" "$python" -m pytest --hypothesis-profile=long "${fuzzed[@]}"
 

@@ -13,7 +13,7 @@ import pytest
 
 _PROGRAM = Path(__file__).with_name("rtsp_server.py")
 _NEEDS = ("Gst", "GstRtspServer", "x264enc")
-_PACKAGES = "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{base,good,ugly}"
+PACKAGES = "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{base,good,ugly}"
 _CHECK = """
 import gi
 gi.require_version("GstRtspServer", "1.0")
@@ -23,12 +23,19 @@ assert all(Gst.ElementFactory.find(name) for name in ("videotestsrc", "x264enc",
 """
 
 
-def system_python() -> str:
-    """The Python with GStreamer's bindings; skips the test where there is none, but fails it in CI."""
+def found_python() -> str | None:
+    """The Python with GStreamer's bindings, if there is one."""
     for python in ("/usr/bin/python3", shutil.which("python3")):
         if python and subprocess.run([python, "-c", _CHECK], capture_output=True, check=False).returncode == 0:
             return python
-    told = f"GStreamer's RTSP server not found; install {_PACKAGES}"
+    return None
+
+
+def system_python() -> str:
+    """The Python with GStreamer's bindings; skips the test where there is none, but fails it in CI."""
+    if python := found_python():
+        return python
+    told = f"GStreamer's RTSP server not found; install {PACKAGES}"
     if os.environ.get("CI") == "true":
         pytest.fail(told)
     pytest.skip(told)
@@ -70,6 +77,10 @@ class RtspCamera:
     def freeze(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> RtspCamera:
         return self.plug_in()

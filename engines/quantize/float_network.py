@@ -41,10 +41,11 @@ class Layer:
 
 
 class FloatNetwork:
-    """A prepared network. `proto` is not changed by anyone: whoever changes it takes a copy."""
+    """A prepared network; `where` names it in errors. Whoever changes `proto` takes a copy."""
 
-    def __init__(self, proto: Any) -> None:
+    def __init__(self, proto: Any, where: str = "the network") -> None:
         self.proto = proto
+        self.where = where
         self.weights: dict[str, NDArray[Any]] = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer
         }
@@ -122,7 +123,7 @@ def prepare(model: Path) -> FloatNetwork:
         except Exception as error:
             what = f"is opset {opset}, and cannot be brought to {OPSET} ({first_line(error)})"
             raise BundleError(where, what, f"export it with opset {_OLDEST_OPSET} or newer") from None
-    network = FloatNetwork(_optimised(proto, where))
+    network = FloatNetwork(_optimised(proto, where), where)
     if not network.layers:
         raise BundleError(where, "has no layer with weights that INT8 could speed up", "use it in float")
     return network

@@ -119,7 +119,7 @@ class Verdict:
                 return objection
         if self.same is not None and self.same.share < limits.min_same:
             return (
-                f"its boxes are the same on two engines in {self.same.share:.3f}, and --min-same is {limits.min_same:g}"
+                f"two engines find the same in it only to {self.same.share:.3f}, and --min-same is {limits.min_same:g}"
             )
         return ""
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from engines.errors import BundleError
 from engines.quantize.float_network import FloatNetwork
 from engines.runtime.onnxruntime import open_session
 
@@ -49,13 +50,17 @@ def measure_ranges(
     largest = dict.fromkeys(tensors, 0.0)
     for values in map(run, inputs()):
         for name, value in zip(tensors, values, strict=True):
-            largest[name] = max(largest[name], float(value.max(initial=0)), -float(value.min(initial=0)))
+            magnitude = max(float(value.max(initial=0)), -float(value.min(initial=0)))
+            if not np.isfinite(magnitude):  # NaN too: max and min give it on
+                what = f"its tensor {name!r} holds NaN or infinity on a frame"
+                raise BundleError(network.where, what, "export the network again")
+            largest[name] = max(largest[name], magnitude)
     histograms = {name: np.zeros(BINS) for name in tensors}
     for values in map(run, inputs()):
         for name, value in zip(tensors, values, strict=True):
             if largest[name] > 0:
-                places = (np.abs(value) * np.float32((BINS - 1e-3) / largest[name])).astype(np.int32)
-                histograms[name] += np.bincount(places.ravel(), minlength=BINS)[:BINS]
+                places = (np.abs(value) / np.float32(largest[name]) * np.float32(BINS - 1)).astype(np.int32)
+                histograms[name] += np.bincount(places.ravel(), minlength=BINS)
     return Ranges(largest, histograms)
 
 

@@ -101,7 +101,7 @@ def in_words(verdict: Verdict) -> str:
     text = f"finds {worst.agreement.share:.3f} of what float finds"
     if worst.accuracy is not None:
         text += f", AP50 {worst.accuracy.int8_ap50:.3f} (float {worst.accuracy.float_ap50:.3f})"
-    return text if verdict.same is None else f"{text}, {verdict.same.share:.3f} of its boxes the same on both engines"
+    return text if verdict.same is None else f"{text}, {verdict.same.share:.3f} the same on both engines"
 
 
 def most_harmful_first(layers: Sequence[str], harm_of: Callable[[str], float]) -> list[str]:

@@ -10,11 +10,11 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from engines.bundle import Bundle
-from engines.errors import EngineError
+from engines.errors import EngineMissingError
 from engines.runtime.engine import Completed, Engine
 from engines.runtime.int8 import is_quantised, is_x86
 
-__all__ = ["ENGINES", "Completed", "Engine", "open_engine"]
+__all__ = ["ENGINES", "Completed", "Engine", "check_engine", "open_engine"]
 
 ENGINES = {
     "onnxruntime": "engines.runtime.onnxruntime:OnnxRuntimeEngine",
@@ -26,16 +26,21 @@ AUTO = "auto"
 def open_engine(bundle: Bundle, name: str = AUTO, *, slots: int = 2, threads: int = 1) -> Engine:
     """Load a bundle; returns when it is warm. `auto` takes the engine that `best_engine` names.
 
-    Raises `EngineError` when there is no such engine or it does not start, `BundleError` when the bundle is
-    at fault.
+    Raises `EngineMissingError` when there is no such engine, `EngineError` when it does not start, `BundleError` when
+    the bundle is at fault.
     """
     if name == AUTO:
         name = best_engine(bundle)
-    if name not in ENGINES:
-        raise EngineUnknownError(f"--engine {name}", "is unknown", f"use auto or one of {', '.join(sorted(ENGINES))}")
+    check_engine(name)
     module, _, attribute = ENGINES[name].partition(":")
     engine: Engine = getattr(import_module(module), attribute)(bundle, slots=slots, threads=threads)
     return engine
+
+
+def check_engine(name: str) -> None:
+    """Raise `EngineMissingError` for a name that is no engine's; opens nothing."""
+    if name not in (AUTO, *ENGINES):
+        raise EngineMissingError(f"--engine {name}", "is unknown", f"use auto or one of {', '.join(sorted(ENGINES))}")
 
 
 def best_engine(bundle: Bundle) -> str:
@@ -44,9 +49,3 @@ def best_engine(bundle: Bundle) -> str:
     Measured on one thread: a quantised yolov8n 47.6 frames/s and 37.5, a float yolox_nano 117 and 146.
     """
     return "openvino" if is_x86() and is_quantised(bundle.model) and find_spec("openvino") else "onnxruntime"
-
-
-class EngineUnknownError(EngineError):
-    """An engine that does not exist: the request is wrong."""
-
-    exit_code = 2

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle
-from engines.errors import BundleError, EngineError
+from engines.errors import BundleError, EngineError, EngineMissingError
 from engines.runtime.cpu import CpuEngine, check_outputs
 from engines.runtime.int8 import unsigned_where_better
 
@@ -45,11 +45,11 @@ class OpenVinoEngine(CpuEngine):
 
 
 def _compiled(bundle: Bundle, shape: tuple[int, ...], threads: int) -> Any:
-    """Load, fix the input's shape, compile. Raises `BundleError`; `EngineError` without the package."""
+    """Load, fix the input's shape, compile. Raises `BundleError`; `EngineMissingError` without the package."""
     try:
         import openvino
     except ImportError:
-        raise EngineError(
+        raise EngineMissingError(
             "--engine openvino", "the package openvino is not installed", "pip install 'edge-perception[openvino]'"
         ) from None
     model = unsigned_where_better(bundle.model)

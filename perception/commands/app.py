@@ -13,6 +13,7 @@ from perception.commands.engine import app as engine_app
 from perception.commands.keys import app as keys_app
 from perception.commands.replay import replay
 from perception.commands.run import run
+from perception.commands.signals import cleaned_up
 from perception.commands.subscribe import subscribe
 from perception.commands.view import view
 from sensors.errors import EXIT_BROKE, EdgePerceptionError
@@ -36,7 +37,8 @@ def main() -> None:
     """Run the command line. What a person can mend is said in one line, without a traceback."""
     try:
         try:
-            app()
+            with cleaned_up():
+                app()
         finally:
             sys.stdout.flush()
     except EdgePerceptionError as error:

@@ -61,7 +61,7 @@ def calibrate(
     """
     from engines.bundle import load_bundle
     from engines.datasets import open_dataset
-    from engines.errors import EngineError
+    from engines.errors import EngineMissingError
     from perception.errors import UsageError
     from sensors.opening import open_sources
 
@@ -71,7 +71,7 @@ def calibrate(
         from engines.quantize.judge import Limits
     except ImportError as missing:
         what = f"the package {missing.name} is not installed"
-        raise EngineError("calibration", what, "pip install 'edge-perception[calibrate]'") from None
+        raise EngineMissingError("calibration", what, "pip install 'edge-perception[calibrate]'") from None
     if labels is None and (split or map_):
         raise UsageError("--split, --map", "are about labelled images", "give --labels DATASET too")
     loaded = load_bundle(bundle)
@@ -114,7 +114,7 @@ def calibrate(
             )
         print(f"{line}; float32 {before_ms:.1f} ms of CPU, INT8 {after_ms:.1f} ms ({before_ms / after_ms:.2f} x)")
     if (same := result.verdict.same) is not None:
-        print(f"  its boxes are the same on both engines: {same.share:.1%} of {same.count:g}")
+        print(f"  the same on both engines: {same.share:.1%}")
 
 
 def _facts(result: Calibration, sha256: str, size: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def replay(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Videos, folders of images, or demo:bikes; NAME=SOURCE names the sensor in messages.",
+            help="Videos, folders of images, KITTI raw drives, demo:bikes; NAME=SOURCE names the sensor in messages.",
         ),
     ],
     model: Annotated[list[str], typer.Option(metavar="BUNDLE", help="Bundle to run; may be given again.")],

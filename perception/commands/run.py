@@ -17,21 +17,29 @@ if TYPE_CHECKING:
 
 def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The vehicle: cameras, networks, stream.")],
-    check: Annotated[bool, typer.Option("--check", help="Only check the file and its bundles; open nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check the file, its bundles and keys; open nothing.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="End with one JSON object of figures.")] = False,
 ) -> None:
     """Run a vehicle's cameras through its networks, and publish what they find.
 
-    The newest frame of each camera wins; what it replaces is dropped and counted. Ends on Ctrl-C (130) or SIGTERM
-    (0) once what was captured is handed on. deploy/vehicle.toml is an example with every key.
+    The newest frame of each camera wins; what it replaces is dropped and
+    counted. A camera that goes is waited for. deploy/vehicle.toml is an
+    example with every key.
+
+    Ends on Ctrl-C (130) or SIGTERM (0) once what was captured is handed on;
+    with 1 if a camera was lost for good, with 3 if all were.
     """
     from perception.commands.signals import INTERRUPTED, EndedEarly, Signals
     from perception.config import Vehicle
     from perception.live import LiveRun
+    from perception.live import check as check_rest
     from perception.summary import in_words
 
     vehicle = Vehicle(config)
     if check:
+        check_rest(vehicle)
         cameras, networks = len(vehicle.settings.camera), len(vehicle.bundles)
         print(f"{config}: good. Cameras: {cameras}, networks: {networks}. Cameras and engines were not opened.")
         return
@@ -59,6 +67,7 @@ def _watch(live: LiveRun) -> Callable[[], None]:
         for camera, what in live.broken.items():
             if camera not in told:
                 told.add(camera)
-                print(f"lost: {camera}: {what}; the other cameras go on", file=sys.stderr, flush=True)
+                others = "; the other cameras go on" if len(live.broken) < len(live.sources) else ""
+                print(f"lost: {camera}: {what}{others}", file=sys.stderr, flush=True)
 
     return watch

@@ -1,12 +1,37 @@
-"""How Ctrl-C and SIGTERM end a run."""
+"""How Ctrl-C and SIGTERM end a command."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 INTERRUPTED = 130  # exit code after SIGINT, as shells have it
+
+
+TERMINATED = 128 + signal.SIGTERM  # likewise, where nothing was there to drain
+
+
+@contextmanager
+def cleaned_up() -> Iterator[None]:
+    """Let SIGTERM end what runs here as an exception would: what is half-written is removed on its way out.
+
+    A command that drains (`Signals`) has handlers of its own inside. Python only lets the main thread do this.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_number: int, _frame: Any) -> None:
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class EndedEarly(BaseException):

@@ -34,7 +34,7 @@ class SensorHealth:
 
     sensor: str
     state: SensorState
-    state_reason: str = ""  # for people, where the state is BROKEN
+    state_reason: str = ""  # for people, where the state is BROKEN, or STALLED since something failed
     captured: int = 0
     published: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)  # by reason

@@ -27,6 +27,14 @@ def published(endpoint: str, *, anywhere: bool = False) -> str:
     return f"tcp://{host}:{'*' if port in ('*', '0') else port}"
 
 
+def check_published(endpoint: str, *, anywhere: bool = False) -> None:
+    """Raise `UsageError` where an endpoint could never be published on, whoever has it just now."""
+    if endpoint.startswith("ipc://"):
+        _ipc_path(endpoint)
+    else:
+        _tcp(endpoint, anywhere)
+
+
 def subscribed(endpoint: str, *, anywhere: bool = False) -> str:
     """Check an endpoint to read from and return it as ZeroMQ connects to it. `anywhere` as in `published`."""
     if endpoint.startswith("ipc://"):
@@ -62,8 +70,8 @@ def _tcp(endpoint: str, anywhere: bool) -> tuple[str, str]:
         raise UsageError(
             endpoint,
             "is open to the network, and a network stream needs keys",
-            "make them with `perception keys new NAME` and give --keys (a reader: --server-key too); "
-            "or --insecure lets anybody read",
+            "make them with `perception keys new NAME` and give --keys FOLDER (a reader: --server-key too; a vehicle's "
+            "file: keys); or --insecure lets anybody read",
         )
     return host, port
 

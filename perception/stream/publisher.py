@@ -106,8 +106,9 @@ class Publisher:
             if self.readers >= count:
                 return True
             left_s = WAKE_UP_S if deadline_s is None else min(WAKE_UP_S, deadline_s - time.monotonic())
-            if left_s <= 0 or stop.wait(left_s):
+            if left_s <= 0 or stop.is_set():
                 return False
+            time.sleep(left_s)  # not stop.wait: a signal handler that sets it here would wait for a lock that we hold
 
     def close(self) -> None:
         """Stop publishing, once what was handed over has left, or after `LINGER_MS`. Harmless twice."""

@@ -91,15 +91,23 @@ class Connection:
         return told
 
     def _run(self) -> None:
-        told: Lost | BaseException
         try:
             with self._camera.open() as container:
-                told = self._read(container)
-        except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-            told = self._camera.why(error)
-        except BaseException as bug:  # raised in the thread that iterates
-            told = bug
-        self._hand_over(told)
+                # Before it is closed: saying goodbye to a camera that has frozen takes FFmpeg its time limit once more.
+                self._hand_over(self._read_to_the_end(container))
+        except Exception as error:
+            self._hand_over(self._told_of(error))
+
+    def _read_to_the_end(self, container: Any) -> Lost | BaseException:
+        try:
+            return self._read(container)
+        except Exception as error:
+            return self._told_of(error)
+
+    def _told_of(self, error: Exception) -> Lost | BaseException:
+        """What a camera's errors mean; a bug is itself, and raised in the thread that iterates."""
+        is_the_cameras = isinstance(error, (av.FFmpegError, OSError, ValueError, MemoryError))
+        return self._camera.why(error) if is_the_cameras else error
 
     def _hand_over(self, told: Item | Lost | BaseException) -> None:
         while not self._left.is_set():

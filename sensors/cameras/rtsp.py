@@ -18,6 +18,9 @@ from sensors.cameras.reconnecting import Patience, ReconnectingCamera
 from sensors.cameras.stamps import Clock, FastestArrival
 from sensors.naming import shown
 
+# FFmpeg's limit for reading is over later than ours: at its own it first gives the frame that its parser holds back,
+# and then waits as long again, so that a camera that froze seemed to live twice as long.
+_AFTER_US_S = 1.0
 _LOOK = "check its address and whether it is on"
 
 
@@ -42,7 +45,7 @@ class RtspCamera:
         options = {
             "rtsp_transport": self._address.transport,
             "allowed_media_types": "video",  # with sound, FFmpeg holds video back for it, and shifts its times
-            "timeout": str(round(self._patience.stall_s * 1e6)),
+            "timeout": str(round((self._patience.stall_s + _AFTER_US_S) * 1e6)),
             "fpsprobesize": "0",  # the rate is not asked for, so a second of frames need not be waited for
         }
         return av.open(

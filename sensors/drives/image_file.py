@@ -38,7 +38,8 @@ def read_image(file: Path) -> NDArray[np.uint8]:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except (cv2.error, MemoryError) as error:  # sizes that OpenCV refuses
-        raise UnreadableFileError(f"{file.name}: cannot be decoded: {error}") from None
+        told = getattr(error, "err", "") or "there is not enough memory"  # without the place in OpenCV's sources
+        raise UnreadableFileError(f"{file.name}: cannot be decoded: {told}") from None
     if image is None:
         raise UnreadableFileError(f"{file.name}: is damaged, or not an image")
     return image.astype(np.uint8, copy=False)

@@ -114,7 +114,7 @@ def add_breakdown(entry: Entry, spans: dict[str, tuple[int, int]], times: Times)
         times[name].append(took_ns / 1e6)
     times["added"].append(entry.added_latency_ns / 1e6)
     # Not part of the added latency, told because it is a handoff too.
-    times["(feeder -> engine)"].append((entry.started_ns - entry.submitted_ns) / 1e6)
+    times["(feeder -> engine)"].append((entry.inferences[0][0] - entry.submitted_ns) / 1e6)
 
 
 def steps_round(network: Network, publisher: Publisher, times: Times) -> None:

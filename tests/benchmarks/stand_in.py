@@ -28,7 +28,7 @@ class StandInEngine:
     device = "cpu"
     max_rows = 1
 
-    def __init__(self, bundle: Bundle, slots: int = 2, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, slots: int = 2, threads: int = 1, *, inference_s: float = INFERENCE_S) -> None:
         self.slots = slots
         self._real = OnnxRuntimeEngine(bundle, slots, threads)
         image = setting.first_image()
@@ -36,7 +36,7 @@ class StandInEngine:
         self._real.submit(0, 1)
         found = self._real.wait(0).rows[0]
         self._rows = [({role: values.copy() for role, values in found.items()},) for _ in range(slots)]
-        self._thread = InferenceThread(lambda _slot, _rows: time.sleep(INFERENCE_S), slots)
+        self._thread = InferenceThread(lambda _slot, _rows: time.sleep(inference_s), slots)
 
     def place(self, width: int, height: int) -> Geometry:
         return self._real.place(width, height)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.average_precision import AveragePrecision, Truths
-from engines.errors import EngineError
+from engines.errors import EngineMissingError
 from engines.results import Detections
 
 BOX, FAR_BOX, EMPTY_PLACE = (10, 10, 30, 40), (50, 50, 90, 80), (200, 200, 220, 220)
@@ -110,5 +110,5 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(EngineError, match=r"not installed; pip install 'edge-perception\[evaluate\]'"):
+    with pytest.raises(EngineMissingError, match=r"not installed; pip install 'edge-perception\[evaluate\]'"):
         AveragePrecision([Detections.empty()], [truths(BOX)], 1)

@@ -159,6 +159,13 @@ def test_other_networks_fit_no_family(shapes: Any, width: int, height: int) -> N
     assert recognise(shapes, width, height) == []
 
 
+def test_nanodet_of_80_classes_has_its_distances_where_a_release_has_them() -> None:
+    shapes = {"a": (1600, 80), "b": (400, 80), "c": (100, 80), "d": (1600, 32), "e": (400, 32), "f": (100, 32)}
+    roles = DECODERS["nanodet"].match(shapes, 320, 320)  # 80 could be four sides as well
+    assert [roles[f"distances_{stride}"] for stride in (8, 16, 32)] == ["d", "e", "f"]
+    assert [roles[f"scores_{stride}"] for stride in (8, 16, 32)] == ["a", "b", "c"]
+
+
 def test_nanodet_refuses_shapes_that_do_not_say_which_are_scores() -> None:
     shapes = {f"o{rows}_{width}": (rows, width) for rows in (1600, 400, 100) for width in (32, 68)}
     with pytest.raises(MisfitError, match="found 32 and 68 columns, which does not say"):

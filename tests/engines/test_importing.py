@@ -298,8 +298,7 @@ def test_a_bundle_may_be_read_by_everyone(tmp_path: Path) -> None:
     assert tree(bundle.folder) == {"bundle.toml", "model.onnx", "labels.txt", "passport.json"}
 
 
-def test_the_probe_finds_more_where_the_scale_was_forgotten(tmp_path: Path) -> None:
-    """Imported with pixels of 0..255 / 255**2: next to nothing is seen, and 1/255 would be right."""
+def test_the_probe_tries_other_colours_and_another_scale_too(tmp_path: Path) -> None:
     model = write_network(tmp_path / "tiny.onnx", names=NAMES)
     drive = drive_media.write_images(tmp_path / "drive")
     right = import_network(model, tmp_path / "right", OPTIONS)
@@ -318,7 +317,9 @@ def finding(how: str, boxes: int, mean_score: float = 0.5) -> Finding:
     ("imported", "other", "says"),
     [
         (finding("as imported", 30), finding("--colour RGB", 45), None),
-        (finding("as imported", 10), finding("--scale 1", 45), "with --scale 1 it finds 45 boxes instead of 10"),
+        (finding("as imported", 10), finding("--colour RGB", 25), "with --colour RGB it finds 25 boxes instead of 10"),
+        (finding("as imported", 4, 0.7), finding("--scale 1", 28, 0.68), None),
+        (finding("as imported", 4), finding("--scale 1", 45), "with --scale 1 it finds 45 boxes instead of 4"),
         (finding("as imported", 0), finding("--scale 1", 2), "it finds nothing"),
         (finding("as imported", 0), finding("--scale 1", 3), "with --scale 1 it finds 3 boxes instead of 0"),
         (finding("as imported", 40, 0.9), finding("--scale 1", 70, 0.35), None),

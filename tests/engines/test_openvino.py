@@ -15,7 +15,7 @@ import tiny_networks
 from engines import runtime
 from engines.bundle import load_bundle
 from engines.decoders import build_decoder
-from engines.errors import BundleError, EngineError
+from engines.errors import BundleError, EngineMissingError
 from engines.importing import ImportOptions, import_network
 from engines.results import Detections, Thresholds
 from engines.runtime import best_engine, open_engine
@@ -75,8 +75,10 @@ def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(EngineError, match=r"openvino is not installed; pip install 'edge-perception\[openvino\]'"):
+    message = r"openvino is not installed; pip install 'edge-perception\[openvino\]'"
+    with pytest.raises(EngineMissingError, match=message) as caught:
         open_engine(bundle, "openvino")
+    assert caught.value.exit_code == 2
 
 
 def test_a_network_that_does_not_load_is_said_in_one_line(tmp_path: Path) -> None:

@@ -70,6 +70,12 @@ def test_everything_that_is_said_is_taken(folder: Path) -> None:
         ("nms = 0.5", "xyz = 0.5", "network.0.xyz: is no key here; known are bundle, engine"),
         ("[publish]", "[publsh]", "publsh: is no key here; did you mean 'publish'?"),
         ("every = 2", 'every = "two"', "camera.0.every: input should be a valid integer"),
+        ("every = 2", 'every = "2"', "camera.0.every: input should be a valid integer"),
+        ("every = 2", 'loop = "yes"', "camera.0.loop: input should be a valid boolean"),
+        ("every = 2", "loop = 1", "camera.0.loop: input should be a valid boolean"),
+        ("nms = 0.5", "nms = 2000-01-01", "network.0.nms: input should be a valid number"),
+        ("nms = 0.5", "nms = nan", "network.0.nms: input should be a finite number"),
+        ('bundle = "bundles/tiny"', "bundle = 1", "network.0.bundle: input should be a valid string"),
         ("every = 2", "every = 0", "camera.0.every: input should be greater than or equal to 1"),
         ('name = "rear"', 'name = "front"', "camera: 2 cameras have the name 'front'; give each its own"),
         ('name = "rear"', 'name = "re ar"', "camera.1.name: the name 're ar' has other characters"),
@@ -93,7 +99,7 @@ def test_what_is_wrong_is_named_with_file_and_key(folder: Path, old: str, new: s
 
 
 def test_a_bundle_that_is_not_there_is_named(folder: Path) -> None:
-    with pytest.raises(BundleError, match="bundles/tyni: there is no such bundle"):
+    with pytest.raises(BundleError, match=r"toml: network\.0\.bundle: .*bundles/tyni: there is no such bundle"):
         vehicle(folder, GOOD.replace("bundles/tiny", "bundles/tyni"))
 
 

@@ -123,7 +123,7 @@ def test_counts_are_a_copy_of_their_moment() -> None:
 
 def test_latencies_are_the_designs_sums() -> None:
     entry = Entry("front", 0, 0, arrival_ns=100, decoded_ns=130)
-    entry.submitted_ns, entry.started_ns, entry.inferred_ns, entry.published_ns = 150, 160, 200, 230
+    entry.submitted_ns, entry.inferred_ns, entry.published_ns = 150, 200, 230
     assert entry.latency_ns == 130
     assert entry.added_latency_ns == (230 - 130) - (200 - 150)
 
@@ -133,7 +133,7 @@ def test_publishing_adds_up_the_engines_time_detections_and_latencies() -> None:
     for sequence in range(3):
         entry = ledger.open(frame(sequence))
         entry.arrival_ns, entry.decoded_ns = 0, 5_000_000
-        entry.submitted_ns, entry.started_ns, entry.inferred_ns = 6_000_000, 7_000_000, 16_000_000
+        entry.submitted_ns, entry.inferred_ns = 6_000_000, 16_000_000
         entry.inferences = ((8_000_000, 12_000_000), (7_000_000, 16_000_000))
         entry.published_ns = 20_000_000
         ledger.publish(entry, sequence)

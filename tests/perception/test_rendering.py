@@ -100,6 +100,11 @@ def test_the_best_box_is_drawn_on_top() -> None:
     assert image[400, 350].tolist() == list(colour_of(1))
 
 
+def test_a_box_with_an_id_lies_over_a_better_one_without() -> None:
+    image = draw(blank(), [found((200, 150, 500, 400), (200, 150, 500, 400), ids=(0, 2))], LABELS)
+    assert image[400, 350].tolist() == list(colour_of(2))
+
+
 def test_every_network_has_labels_of_its_own() -> None:
     one, other = found((100, 100, 200, 200)), found((400, 300, 600, 500))
     both = changed(draw(blank(), [one, other], [("car",), ("a much longer name",)]))
@@ -234,6 +239,19 @@ def test_odd_sizes_lose_a_pixel_and_other_sizes_are_scaled(tmp_path: Path) -> No
         assert image[:, 36:60].mean() < 110
 
 
+@pytest.mark.parametrize("size", [(1, 1000), (1, 1), (3000, 1), (20_000, 16), (16, 20_000)], ids=str)
+def test_pictures_of_any_shape_become_a_video(tmp_path: Path, size: tuple[int, int]) -> None:
+    with VideoWriter(tmp_path / "v.mp4", 10.0) as video:
+        for number in range(2):
+            drawn = draw(blank(*size), [], [])
+            assert drawn.shape[1] <= max(size[0], 8192), "it would take gigabytes"
+            video.write(drawn, number * 100_000_000)
+    pictures = [image for _, image in frames_of(tmp_path / "v.mp4")]
+    assert len(pictures) == 2
+    assert max(pictures[0].shape) <= 8192
+    assert float(pictures[1].mean()) == pytest.approx(GREY, abs=4)
+
+
 def test_a_whole_file_takes_its_name_at_the_end_only(tmp_path: Path) -> None:
     (tmp_path / "f.mp4").write_text("before")
     with whole_file(tmp_path / "f.mp4") as draft:
@@ -262,3 +280,11 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=message), whole_file(path):
             pass
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_file_that_nothing_was_written_into_takes_no_name(tmp_path: Path) -> None:
+    (tmp_path / "old.jsonl").write_text("before")
+    with whole_file(tmp_path / "old.jsonl"), whole_file(tmp_path / "new.mp4") as draft, VideoWriter(draft, 25.0):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["old.jsonl"]
+    assert (tmp_path / "old.jsonl").read_text() == "before"

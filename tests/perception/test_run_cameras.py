@@ -18,8 +18,8 @@ import tiny_networks
 from drive_media import write_video
 from rtsp_camera import RtspCamera
 
-from perception.message import Status
-from perception.stream import Subscriber
+from perception.message import SensorState, Status
+from perception.stream import HealthSubscriber, Subscriber
 
 COMMAND = [sys.executable, "-c", "from perception.commands.app import main; main()"]
 PASSWORD = "s3cret"
@@ -86,6 +86,7 @@ def test_a_camera_is_run_through_an_outage_and_every_frame_is_accounted_for(fold
     assert counts["failed"] == {"decode_failed": 1}
     assert "DECODE_FAILED: rtsp://127.0.0.1" in errors
     assert "trying again until it gives frames" in errors
+    assert errors.count("info: front: gives frames again after ") == 1
     assert PASSWORD not in output + errors
     assert "Traceback" not in errors
 
@@ -109,20 +110,24 @@ def test_two_streams_of_one_camera_are_both_told_as_lost_and_end_it(folder: Path
     ran = perception("run", vehicle(folder, front=uris[0], rear=uris[1]))
     assert ran.returncode == 3
     assert ran.stderr.count("has no such stream (404)") >= 2
+    assert "the other cameras go on" not in ran.stderr.splitlines()[-2], "there is none left"
     assert PASSWORD not in ran.stdout + ran.stderr
     assert "Traceback" not in ran.stderr
 
 
 def test_a_camera_out_of_reach_is_said_and_does_not_hold_up_the_end(folder: Path) -> None:
     path = vehicle(folder, front=f"rtsp://admin:{PASSWORD}@127.0.0.1:9/1")
-    with running(path) as (process, _):
+    with running(path) as (process, endpoint):
         assert process.stderr is not None
         said = process.stderr.readline()
+        with HealthSubscriber(endpoint, timeout_s=WAIT_S) as reader:
+            [front] = next(message.sensors for message in reader if message.sensors[0].state is SensorState.STALLED)
         output, errors = ended(process)
     assert "front frame 0: DECODE_FAILED: rtsp://127.0.0.1:9/1: refuses the connection" in said
+    assert "refuses the connection: nothing listens on that port; trying again" in front.state_reason
     assert process.returncode == 130
     assert json.loads(output)["failed"] == {"decode_failed": 1}
-    assert PASSWORD not in said + output + errors
+    assert PASSWORD not in said + output + errors + front.state_reason
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.05, 0.2])

@@ -82,9 +82,58 @@ def test_a_wrong_key_is_one_line_and_exit_code_2(folder: Path, check: list[str])
     assert "camera.0.lop: is no key here; did you mean 'loop'?" in ended.stderr
 
 
+@pytest.mark.parametrize("check", [[], ["--check"]])
+@pytest.mark.parametrize(
+    ("publish", "said"),
+    [
+        (
+            'endpoint = "tcp://0.0.0.0:5555"',
+            "publish.endpoint: tcp://0.0.0.0:5555: is open to the network, and a network stream needs keys; make them",
+        ),
+        ('endpoint = "tcp://127.0.0.1"', "publish.endpoint: tcp://127.0.0.1: is no endpoint of the form tcp://HOST"),
+        ('endpoint = "ipc://"', "publish.endpoint: ipc://: names no path"),
+        ('endpoint = "tcp://127.0.0.1:0"\nkeys = "vehicel"', "vehicel: is no folder of keys; make one with"),
+        (
+            'endpoint = "tcp://127.0.0.1:0"\nkeys = "open"',
+            "publish.keys: {folder}/open/open.key_secret: can be read",
+        ),
+    ],
+)
+def test_a_stream_that_may_not_be_is_refused_with_file_and_key(
+    folder: Path, publish: str, said: str, check: list[str]
+) -> None:
+    (new_keys("open", folder) / "open.key_secret").chmod(0o644)
+    path = vehicle(folder)
+    path.write_text(f"{path.read_text()}[publish]\n{publish}\n")
+    ended = run(path, *check)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"error: {path}: publish.")
+    assert said.format(folder=folder) in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("check", [[], ["--check"]])
+def test_an_engine_that_does_not_exist_is_refused_with_file_and_key(folder: Path, check: list[str]) -> None:
+    path = vehicle(folder)
+    path.write_text(path.read_text() + 'engine = "warp"\n')
+    ended = run(path, *check)
+    assert ended.returncode == 2
+    assert f"{path}: network.0.engine: --engine warp: is unknown; use auto or one of onnxruntime" in ended.stderr
+
+
+def test_check_finds_an_address_good_that_somebody_has(folder: Path) -> None:
+    path = vehicle(folder)
+    path.write_text(f'{path.read_text()}[publish]\nendpoint = "ipc://{folder}/vehicle.toml"\n')
+    assert run(path, "--check").returncode == 0
+    ended = run(path)
+    assert ended.returncode == 2
+    assert "there is a file that is no socket" in ended.stderr
+
+
 def test_a_camera_that_is_not_there_is_one_line_and_exit_code_2(folder: Path) -> None:
     ended = run(vehicle(folder, rear="raer.mp4"))
     assert ended.returncode == 2
+    assert "vehicle.toml: camera.1.uri: " in ended.stderr
     assert "did you mean" in ended.stderr
     assert "Traceback" not in ended.stderr
 

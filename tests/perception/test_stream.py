@@ -24,6 +24,7 @@ from perception.message.encoding import BodyEncoder, encode_tail
 from perception.stream import NullPublisher, Outbox, Publisher, Subscriber
 from perception.stream.continuity import Continuity
 from perception.stream.publisher import SEND_QUEUE_MESSAGES
+from perception.stream.stream_subscriber import MOST_MESSAGE_BYTES
 
 FRONT, REAR = "detections/front/", "detections/rear/"
 WAIT_S = 5.0  # long enough for a busy machine; nothing waits so long where all is well
@@ -289,6 +290,13 @@ def test_garbage_is_counted_and_passed_over(publisher: Publisher, read: Callable
     assert subscriber.lost == {}
 
 
+def test_a_message_of_absurd_size_is_not_taken_in(publisher: Publisher, read: Callable[..., Subscriber]) -> None:
+    subscriber = read()
+    publisher.send(FRONT, bytes(MOST_MESSAGE_BYTES + 1))
+    assert readers_become(publisher, 0), "whoever sends that is cut off"
+    assert subscriber.malformed == 0
+
+
 @pytest.fixture
 def stranger() -> Iterator[str]:
     """A server that answers every connection with bytes that are no ZeroMQ; its endpoint."""
@@ -374,8 +382,8 @@ def test_waiting_for_readers_can_be_stopped(publisher: Publisher) -> None:
     stop = threading.Event()
     threading.Timer(0.1, stop.set).start()
     began_s = time.monotonic()
-    assert not publisher.wait_for_readers(1, stop)
-    assert time.monotonic() - began_s < 1
+    assert not publisher.wait_for_readers(1, stop, WAIT_S)
+    assert time.monotonic() - began_s < WAIT_S
 
 
 def test_a_reader_that_does_not_read_holds_up_nobody(publisher: Publisher) -> None:
@@ -402,9 +410,7 @@ def test_a_reader_that_does_not_read_holds_up_nobody(publisher: Publisher) -> No
 def test_close_from_another_thread_ends_a_blocked_read() -> None:
     subscriber = Subscriber("tcp://127.0.0.1:1")
     threading.Timer(0.1, subscriber.close).start()
-    began_s = time.monotonic()
     assert list(subscriber) == []
-    assert time.monotonic() - began_s < 1
     subscriber.close()
     assert subscriber.receive() is None
 

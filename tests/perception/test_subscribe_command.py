@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -241,18 +242,14 @@ def test_garbage_is_said_once_and_is_exit_code_1(start: Start, publisher: Publis
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_a_signal_ends_it_at_once_with_a_summary(
-    start: Start, publisher: Publisher, sent: signal.Signals, code: int
-) -> None:
+def test_a_signal_ends_it_with_a_summary(start: Start, publisher: Publisher, sent: signal.Signals, code: int) -> None:
     process = start()
     send(publisher, 1, end=False)
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.readline()
     process.send_signal(sent)
-    began_s = time.monotonic()
     _, errors = process.communicate(timeout=WAIT_S)
-    assert time.monotonic() - began_s < 1
     assert errors == "received 2, lost 0, restarts 0, malformed 0\n"
     assert process.returncode == code
 
@@ -280,9 +277,9 @@ def test_silence_gets_a_hint_and_then_an_end() -> None:
         check=False,
     )
     hint, summary, error = process.stderr.splitlines()
-    assert hint.startswith("still waiting: tcp://127.0.0.1:1: nothing received for 3.0 s: no publisher is there")
+    assert re.match(r"still waiting: tcp://127.0.0.1:1: nothing received for [\d.]+ s: no publisher is there", hint)
     assert summary.startswith("received 0")
-    assert error.startswith("error: tcp://127.0.0.1:1: nothing received for 3.2 s")
+    assert re.match(r"error: tcp://127.0.0.1:1: nothing received for [\d.]+ s: no publisher is there; start it", error)
     assert process.returncode == 3
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -120,6 +122,19 @@ def test_an_image_cut_short_is_a_fault_and_not_half_grey(suffix: str, share: flo
     data = file.read_bytes()
     file.write_bytes(data[: int(len(data) * share)])
     assert "is cut short" in _reason(_read(images)[0])
+
+
+def test_an_image_of_absurd_size_is_a_fault_in_one_line(tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    images = drive_media.write_images(tmp_path / "images", 2)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0))
+    (images / "frame0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    absurd, sound = _read(images)
+    assert _reason(absurd).startswith("frame0.png: cannot be decoded: pixels <= ")
+    assert len(_reason(absurd)) < 100
+    assert isinstance(sound, Frame)
 
 
 def test_the_end_of_a_thumbnail_is_not_the_end_of_a_jpeg() -> None:

@@ -74,6 +74,36 @@ def test_a_file_that_comes_and_goes_is_followed(video: Path) -> None:
     assert list(items) == []
 
 
+def test_a_lost_camera_is_told_before_it_is_said_goodbye_to(video: Path) -> None:
+    """A frozen one keeps FFmpeg waiting once more while it is closed."""
+    said_goodbye = threading.Event()
+
+    class Reluctant:
+        def __init__(self, container: Any) -> None:
+            self._container = container
+
+        def __enter__(self) -> Any:
+            return self._container
+
+        def __exit__(self, *_exc: object) -> None:
+            assert said_goodbye.wait(30)
+            self._container.close()
+
+    camera = FileCamera(video)
+    open_file = camera.open
+    camera.open = lambda: Reluctant(open_file())  # type: ignore[method-assign]
+    with ReconnectingCamera(camera, "front", Patience(stall_s=20.0)) as source:
+        items = iter(source)
+        began_s = time.monotonic()
+        while not isinstance(item := next(items), Fault):
+            assert isinstance(item, Frame)
+        assert "ended the stream" in item.reason
+        assert not said_goodbye.is_set()
+        assert time.monotonic() - began_s < 15
+        said_goodbye.set()
+        assert isinstance(next(items), Frame)
+
+
 def test_stamps_go_on_whatever_a_clock_says(video: Path) -> None:
     class GoesBack:
         def __init__(self) -> None:

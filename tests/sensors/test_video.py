@@ -217,6 +217,16 @@ def test_a_truncated_file_gives_all_that_is_there_and_then_says_what_is_not(vide
     assert all("cut short" in fault.reason for fault in _faults(items)), "half a packet is no picture"
 
 
+def test_half_a_picture_that_a_decoder_makes_of_half_a_packet_is_a_fault(tmp_path: Path) -> None:
+    video = drive_media.write_video(tmp_path / "drive.mp4", codec="mpeg4")  # H.264's decoder refuses them
+    position, size, _ = drive_media.packets(video)[15]
+    video.write_bytes(video.read_bytes()[: position + size // 2])
+    items, error = _read_until_it_breaks(video)
+    assert "ends after 15 of 24 declared frames" in str(error)
+    assert sum(isinstance(item, Frame) for item in items) == 15
+    assert ["cut short" in fault.reason for fault in _faults(items)] == [True]
+
+
 def test_a_file_cut_between_packets_says_the_same(video: Path) -> None:
     position, _, _ = drive_media.packets(video)[15]
     video.write_bytes(video.read_bytes()[:position])

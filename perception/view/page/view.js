@@ -152,11 +152,13 @@ function showNote(tile) {
     tile.state.dataset.state = isKnown ? told.state : "";
     tile.state.textContent = (isKnown ? "" : "was ") + told.state.toLowerCase();
   }
+  const isOut = told && isKnown && told.state === "STALLED";
   if (told && told.state === "BROKEN") words = told.state_reason;
   else if (told && told.state === "ENDED") words = "ended";
+  else if (isOut && told.state_reason) words = told.state_reason;
   else if (!tile.frame) words = "no picture yet";
   else if (!isKnown) words = "the last picture";
-  else if (told && told.state === "STALLED") words = "nothing comes from this sensor";
+  else if (isOut) words = "nothing comes from this sensor";
   else if (silent_s > OLD_AFTER_S) words = `no picture for ${duration(silent_s)}`;
   tile.note.textContent = words;
   tile.stage.classList.toggle("old", words !== "");
@@ -219,8 +221,9 @@ function draw(tile) {
   context.drawImage(picture, 0, 0, width, height);
   if (frame.found) {
     for (const mask of frame.found.masks) context.drawImage(painted(mask, frame.found.masks), 0, 0, width, height);
-    // The best box last, on top.
-    for (const box of [...frame.found.boxes].reverse()) drawBox(context, box, width / frame.found.width, height / frame.found.height);
+    // Last and on top, so that it can be read, is what has an id; then the better.
+    const order = [...frame.found.boxes].reverse().sort((a, b) => (a.track_id > 0) - (b.track_id > 0));
+    for (const box of order) drawBox(context, box, width / frame.found.width, height / frame.found.height);
   }
   const count = frame.found ? frame.found.count : 0;
   canvas.setAttribute("aria-label", `${frame.sensor}, frame ${frame.frame}, ${count} boxes`);

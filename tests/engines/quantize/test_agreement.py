@@ -87,7 +87,7 @@ def test_masks_agree_by_the_mean_of_their_classes_overlaps() -> None:
     assert damage([masks("0011")], [masks("0011")]) == 0
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(*[st.floats(0, 50)] * 2, *[st.floats(1, 50)] * 2), min_size=1, max_size=5))
 def test_iou_is_that_of_counted_area(rows: list[tuple[float, float, float, float]]) -> None:
     corners = np.array([(x, y, x + w, y + h) for x, y, w, h in rows], np.float32)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from engines.errors import BundleError
 from engines.quantize.ranges import BINS, METHODS, Ranges, measure_ranges
 
 
@@ -73,3 +74,16 @@ def test_a_tensor_that_is_always_zero_has_a_scale() -> None:
 
 def test_without_outliers_the_percentile_keeps_nearly_all() -> None:
     assert METHODS["percentile"](histogram_of(np.linspace(-1, 1, 100_001))) > 0.99
+
+
+def test_a_tensor_that_is_nearly_zero_everywhere_is_measured() -> None:
+    images = [np.full(SHAPE, 1e-40, np.float32)]
+    assert measure_ranges(residual(), ["image"], lambda: images, 1).scale("image", "mse") > 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_told_with_its_tensor(value: float) -> None:
+    image = np.zeros(SHAPE, np.float32)
+    image[0, 1, 2, 3] = value
+    with pytest.raises(BundleError, match="its tensor 'image' holds NaN or infinity"):
+        measure_ranges(residual(), ["image"], lambda: [image], 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.quantize.search import fewest_in_float, most_harmful_first
@@ -15,6 +15,7 @@ def test_the_worst_layer_comes_first() -> None:
     assert most_harmful_first(list(harm), harm.__getitem__) == ["b", "d", "a", "c"]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60).flatmap(lambda count: st.tuples(st.just(count), st.integers(1, count))))
 def test_the_fewest_are_found_in_few_tries(case: tuple[int, int]) -> None:
     count, needed = case

@@ -158,6 +158,18 @@ def test_a_track_keeps_its_colour_and_another_has_another(show: Callable[..., Sh
     assert shown.pixel(0.1, 0.6) == (210, 210, 210)  # of no track
 
 
+def test_a_box_with_an_id_lies_over_a_better_one_without(show: Callable[..., Shown], publisher: Publisher) -> None:
+    shown, stream = show(), MadeStream(publisher)
+    stream.frame(0, boxes((20, 40, 80, 90), (20, 40, 80, 90), (20, 40, 80, 90), track_ids=[0, 3, 4]))
+    stream.preview(0)
+    shown.drawn(0)
+    first = shown.pixel(0.1, 0.6)
+    stream.frame(1, boxes((20, 40, 80, 90), track_ids=[3]))
+    stream.preview(1)
+    shown.drawn(1)
+    assert first == shown.pixel(0.1, 0.6)
+
+
 def test_picture_and_boxes_are_always_of_one_frame(show: Callable[..., Shown], publisher: Publisher) -> None:
     shown, stream = show(), MadeStream(publisher)
     for number in range(40):
@@ -251,7 +263,8 @@ def test_figures_are_those_of_the_health_message(show: Callable[..., Shown], pub
         latency_p99_ms=31.4,
     )
     rear = SensorHealth(sensor="rear", state=SensorState.BROKEN, state_reason="rear.mp4: ends early; copy it again")
-    stream.health(front, rear, SensorHealth(sensor="left", state=SensorState.STALLED), readers=3)
+    left = SensorHealth(sensor="left", state=SensorState.STALLED, state_reason="rtsp://cam/1: hung up; trying again")
+    stream.health(front, rear, left, readers=3)
     shown.until("article", "12,000")
     assert shown.figures() == {
         "captured/s": "30.0",
@@ -268,6 +281,7 @@ def test_figures_are_those_of_the_health_message(show: Callable[..., Shown], pub
     states = [shown.text(f'article[data-sensor="{sensor}"] .state') for sensor in ("front", "rear", "left")]
     assert states == ["running", "broken", "stalled"]
     assert shown.text('article[data-sensor="rear"] .note') == "rear.mp4: ends early; copy it again"
+    assert shown.text('article[data-sensor="left"] .note') == "rtsp://cam/1: hung up; trying again"
     facts = shown.text("#facts").split("\n")
     assert facts == ["networks", "road on onnxruntime", "up", "1 min 5 s", "readers", "3"]
     order = [article.get_attribute("data-sensor") for article in shown.page.query_selector_all("article")]
