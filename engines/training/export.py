@@ -22,7 +22,7 @@ from engines.bundle import Bundle
 from engines.importing import ImportOptions, import_network
 from engines.letterbox import Fit
 from engines.training.networks.blocks import ConvBnRelu, Residual
-from engines.training.networks.detector import BOX, FULL_SCALE, Detector, Grid
+from engines.training.networks.detector import BOX, FULL_SCALE, Detector, Grid, Head
 
 OPSET = 17
 INPUT, OUTPUT = "image", "predictions"
@@ -46,8 +46,27 @@ class Exported(nn.Module):
         return torch.cat([centres, sizes, torch.sigmoid(raw[:, BOX:])], dim=1)
 
 
+class JoinedHead(nn.Module):
+    """A head whose two last convolutions are one: as many layers fewer that an engine has to start and stay float."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.trunk = head.trunk
+        self.channels = BOX + head.class_count
+        self.predict = nn.Conv2d(head.box.in_channels, self.channels, 1)
+        assert head.box.bias is not None
+        assert head.classes.bias is not None
+        with torch.no_grad():
+            self.predict.weight.copy_(torch.cat([head.box.weight, head.classes.weight]))
+            self.predict.bias = nn.Parameter(torch.cat([head.box.bias, head.classes.bias]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        predicted: Tensor = self.predict(self.trunk(x))
+        return predicted.reshape(-1, self.channels, int(x.shape[2]) * int(x.shape[3]))
+
+
 def fold(detector: Detector) -> Detector:
-    """The same network without BatchNorm and without scaling its pixels: both are in the convolutions' weights."""
+    """The same network in fewer layers: BatchNorm, the scaling of pixels and a head's two ends are joined to others."""
     folded = copy.deepcopy(detector).float().cpu().eval()
     for block in folded.modules():
         if isinstance(block, ConvBnRelu | Residual) and isinstance(block.norm, nn.BatchNorm2d):
@@ -56,6 +75,7 @@ def fold(detector: Detector) -> Detector:
     with torch.no_grad():
         folded.stem.conv.weight /= FULL_SCALE
     folded.scale = 1.0
+    folded.heads = nn.ModuleList(JoinedHead(head) for head in folded.heads if isinstance(head, Head))
     return folded
 
 

@@ -16,7 +16,7 @@ def train(
         Path, typer.Argument(metavar="DATA", help="A mixture.toml, or one dataset: its folder or data.yaml.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of this training.")],
-    network: Annotated[str, typer.Option(help="nano, small or medium.")] = "nano",
+    network: Annotated[str, typer.Option(help="nano, nano-patch, small or medium.")] = "nano",
     teacher: Annotated[
         list[Path] | None,
         typer.Option(metavar="BUNDLE", help="A detector to learn from beside the labels; may be given again."),

@@ -89,7 +89,7 @@ def test_a_teacher_is_learnt_from(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--network", "nino"), "--network nino: is unknown; use one of nano, small, medium"),
+        (("--network", "nino"), "--network nino: is unknown; use one of nano, nano-patch, small, medium"),
         (("--optimiser", "lion"), "--optimiser lion: is unknown; use one of adam, adamw, rmsprop, sgd"),
         (("--size", "100x64"), "--size 100x64: is no multiple of 32 both ways; write for example 416x256"),
         (("--size", "large"), "--size large: is no size; write it as 640x384"),

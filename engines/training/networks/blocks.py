@@ -11,11 +11,16 @@ from torch import Tensor, nn
 
 
 class ConvBnRelu(nn.Module):
-    """Convolution without bias, BatchNorm, ReLU: (B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
+    """Convolution without bias, BatchNorm, ReLU: (B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride)).
+
+    A kernel as large as the stride looks at patches side by side, without padding.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+        self.conv = nn.Conv2d(
+            inputs, outputs, kernel, stride, padding=0 if kernel == stride else kernel // 2, bias=False
+        )
         self.norm: nn.Module = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03)
         self.act = nn.ReLU(inplace=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def test_a_network_puts_out_a_box_and_a_logit_a_class_for_every_cell(name: str) 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_has_only_dense_convolutions_and_relu(name: str) -> None:
     layers = [layer for layer in build_detector(name, 3).modules() if not list(layer.children())]
-    assert {type(layer).__name__ for layer in layers} == {"Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Upsample"}
+    kinds = {type(layer).__name__ for layer in layers}
+    assert kinds - {"Identity"} == {"Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Upsample"}
     assert all(layer.groups == 1 for layer in layers if isinstance(layer, torch.nn.Conv2d))
 
 
@@ -84,14 +86,15 @@ def test_counting_the_cost_leaves_the_network_as_it_was() -> None:
     assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
 
 
-def test_nano_costs_what_its_int8_speed_was_chosen_for() -> None:
-    """Half of a float yolox_nano's CPU time, 2.2 GFLOP at 416x256: a change here has to be measured again."""
-    cost = cost_of(build_detector("nano", 3), 416, 256)
-    assert cost.flops / 1e9 == pytest.approx(2.15, abs=0.05)
-    assert cost.parameters < 4_000_000  # INT8 in less than 4 MB
+@pytest.mark.parametrize(("name", "gflop"), [("nano", 2.15), ("nano-patch", 2.51)])
+def test_the_smallest_cost_what_their_int8_speed_was_chosen_for(name: str, gflop: float) -> None:
+    """Half of a float yolox_nano's CPU time at 416x256: a change here has to be measured again."""
+    cost = cost_of(build_detector(name, 3), 416, 256)
+    assert cost.flops / 1e9 == pytest.approx(gflop, abs=0.05)
+    assert cost.parameters < 3_900_000  # INT8 in less than 4 MB
 
 
-@pytest.mark.parametrize("shape", [TINY, NETWORKS["nano"]])
+@pytest.mark.parametrize("shape", [TINY, replace(TINY, stem=None), NETWORKS["nano"]])
 def test_the_exported_network_computes_what_the_trained_one_does(shape: DetectorShape) -> None:
     width, height = 96, 64
     detector, image = trained_a_little(shape), photograph(96, 64)
