@@ -6,6 +6,7 @@ pictures that it would have seen, and neither the number of loader processes nor
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -82,6 +83,7 @@ def batches(
         batch_sampler=Steps(share, range(first_step, first_step + steps)),
         num_workers=workers,
         collate_fn=collate,
+        worker_init_fn=_leave_interrupts_to_the_trainer,
         pin_memory=pin,
         prefetch_factor=3 if workers else None,
     )
@@ -107,3 +109,8 @@ def objects_of(example: Example) -> Objects:
         torch.from_numpy(np.ascontiguousarray(example.ignored_xyxy, np.float32)),
         torch.from_numpy(np.array(example.labelled, np.bool_)),
     )
+
+
+def _leave_interrupts_to_the_trainer(_worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal: the trainer ends its step first, and needs its pictures for that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -38,6 +38,10 @@ class Processes:
         torch.distributed.all_reduce(together)
         return [float(value) for value in together / self.world]
 
+    def any(self, said: bool) -> bool:
+        """Whether it is true in any of them: none may leave a step that the others begin. All have to ask."""
+        return self.mean([float(said)])[0] > 0
+
     @contextmanager
     def first_goes_first(self) -> Iterator[None]:
         """Do the block in the first process, then in all others: what it writes they read."""

@@ -10,7 +10,7 @@ The folder gets `checkpoint.pt` (all that is needed to go on), `curve.csv`, Tens
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,16 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     resume: bool = False,
     start_from: Path | None = None,
     validation: Mixture | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
     shows_bar: bool = True,
 ) -> Bundle | None:
-    """Train a detector on a mixture, and export it as the bundle `folder`/bundle (None in all processes but the first).
+    """Train a detector on a mixture, and export it as the bundle `folder`/bundle.
+
+    None where it was stopped before its end, and in all processes but the first.
 
     `resume`: go on from the folder's checkpoint. `start_from`: take the weights of another training's checkpoint.
-    `validation`: images on which the averaged weights are judged at every twentieth of the training.
+    `validation`: images on which the averaged weights are judged at every twentieth of the training. `should_stop`:
+    asked before each step; the checkpoint is written then, and a resumed training goes on as if nothing had happened.
     Raises `TrainingError`, `DatasetError`; `DivergedError` when the loss is no number any more.
     """
     # --- where: device, precision, processes
@@ -134,7 +138,8 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
         TrainingLog(folder, first_step=first_step, shows_bar=shows_bar) if processes.is_first else nullcontext() as log
     ):
         step = first_step
-        while step < steps:
+        is_stopped = False
+        while step < steps and not (is_stopped := processes.any(should_stop())):
             step_began = time.monotonic()
             progress = (spent_s + step_began - began) / 60 / settings.minutes if settings.minutes else step / steps
             if progress >= 1:
@@ -193,7 +198,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
 
     # --- what comes of it
     processes.leave()
-    if not processes.is_first:
+    if is_stopped or not processes.is_first:
         return None
     return export_checkpoint(file, folder / "bundle", replace_existing=True)
 

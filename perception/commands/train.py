@@ -55,10 +55,11 @@ def train(
     """Train a detector of objects on labelled images, and make a bundle of it.
 
     DIR gets checkpoint.pt, curve.csv, TensorBoard's files and, at the end, the bundle `bundle`. A training that was
-    killed goes on with the same command and --resume. In several processes, one for each GPU or core:
-    torchrun --nproc-per-node 2 --no-python perception engine train ...
+    killed, or stopped with Ctrl-C (130), goes on with the same command and --resume. In several
+    processes, one for each GPU or core: torchrun --nproc-per-node 2 --no-python perception engine train ...
     """
     from perception.commands.engine import one_of, parse_size
+    from perception.commands.signals import stopped_by_signals
     from perception.errors import UsageError
 
     _require_training()
@@ -101,7 +102,21 @@ def train(
         seed=seed,
     )
     machine = Machine(device, precision, threads, workers, checkpoint_seconds)
-    bundle = run(mixture, output, settings, machine, resume=resume, start_from=weights, validation=validation)
+    with stopped_by_signals() as stopped:
+        bundle = run(
+            mixture,
+            output,
+            settings,
+            machine,
+            resume=resume,
+            start_from=weights,
+            validation=validation,
+            should_stop=lambda: bool(stopped),
+        )
+    if stopped and bundle is None:
+        if processes.is_first:
+            print("stopped; go on with the same command and --resume")
+        raise typer.Exit(stopped[0])
     if bundle is not None:
         print(f"{bundle.folder}: {len(bundle.labels)} classes, ready for replay, evaluate and calibrate")
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="needs the train extra: pip install 'edge-perception[train]'")
+torch = pytest.importorskip("torch", reason="needs the train extra: pip install 'edge-perception[train]'")
 
-import tiny_networks
-from drawn_dataset import write_drawn_dataset
+import tiny_networks  # noqa: E402
+from drawn_dataset import write_drawn_dataset  # noqa: E402
 
-from engines.bundle import load_bundle
-from engines.passport import read_passport
-from perception.commands.app import main
+from engines.bundle import load_bundle  # noqa: E402
+from engines.passport import read_passport  # noqa: E402
+from perception.commands.app import main  # noqa: E402
 
 
 @pytest.fixture
@@ -120,3 +124,26 @@ def test_without_torch_it_is_said_what_to_install(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "torch" else find(name, *more))
     assert run(monkeypatch, "engine", "train", drawn, "-o", tmp_path / "run") == 2
     assert "pip install 'edge-perception[train]'" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_step_writes_the_checkpoint_and_says_how_to_go_on(drawn: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    code = "from perception.commands.app import main; main()"
+    words = ["engine", "train", drawn, "-o", folder, *SHORT, "--workers", 1, "--minutes", 10]
+    command = [sys.executable, "-c", code, *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            while process.poll() is None and not has_rows(folder / "curve.csv"):
+                time.sleep(0.02)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loader's process gets it too
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert out.splitlines()[-1] == "stopped; go on with the same command and --resume"
+    rows = (folder / "curve.csv").read_text().splitlines()
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["step"] == len(rows) - 1
+
+
+def has_rows(file: Path) -> bool:
+    return file.exists() and len(file.read_text().splitlines()) > 2

@@ -132,6 +132,17 @@ def rows_of(folder: Path) -> int:
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
+def test_a_training_that_is_stopped_keeps_all_that_it_did_and_goes_on(drawn: Mixture, tmp_path: Path) -> None:
+    settings = short(6)
+    train(drawn, tmp_path / "whole", settings)
+    answers = iter([False, False, False, True])
+    assert train(drawn, tmp_path / "cut", settings, should_stop=lambda: next(answers)) is None
+    assert len(losses(tmp_path / "cut")) == 3
+    assert not (tmp_path / "cut" / "bundle").exists()
+    assert train(drawn, tmp_path / "cut", settings, resume=True) is not None
+    assert_same_training(tmp_path / "cut", tmp_path / "whole")
+
+
 def test_a_resumed_training_keeps_its_recipe(drawn: Mixture, tmp_path: Path) -> None:
     train(drawn, tmp_path / "run", short(1))
     with pytest.raises(TrainingError, match=r"was made with rate None, not 0\.5; resume it as it began"):
