@@ -4,10 +4,12 @@ RequestError
 ├── DatasetError        a labelled dataset is wrong (exit code 2)
 │   └── NoLabelsError   there are images, and nothing says what is on them
 ├── EngineMissingError  an engine or a package that does not exist, or is not installed (exit code 2)
-└── BundleError         a bundle, or the ONNX file it is made from, is wrong (exit code 2)
+├── BundleError         a bundle, or the ONNX file it is made from, is wrong (exit code 2)
+└── TrainingError       a training cannot be started or resumed as asked (exit code 2)
 EdgePerceptionError
 ├── EngineError         an engine cannot start, or one inference failed (exit code 3)
-└── CalibrationRefusedError   no INT8 network was good enough (exit code 1)
+├── CalibrationRefusedError   no INT8 network was good enough (exit code 1)
+└── DivergedError       a training's loss is no number any more (exit code 3)
 """
 
 from __future__ import annotations
@@ -39,3 +41,11 @@ class CalibrationRefusedError(EdgePerceptionError):
     """Every INT8 network that was tried lost more than it may. Nothing was written."""
 
     exit_code = EXIT_ANSWER_IS_NO
+
+
+class TrainingError(RequestError):
+    """A training that cannot be started, or resumed, as it was asked for."""
+
+
+class DivergedError(EdgePerceptionError):
+    """A training whose loss is no number any more: its last good checkpoint stays."""

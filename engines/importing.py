@@ -46,6 +46,7 @@ class ImportOptions:
     pad: int | None = None
     size: tuple[int, int] | None = None  # width, height of an input whose size is free
     outputs: Mapping[str, str] | None = None  # role -> output name
+    history: Mapping[str, Any] | None = None  # sections of the passport: where the network comes from
 
     def applied_to(self, pixels: Pixels) -> Pixels:
         """A decoder's usual pixels with what was asked for instead."""
@@ -82,7 +83,7 @@ def import_network(model: Path, folder: Path, options: ImportOptions, *, replace
         MODEL: content,
         LABELS: "".join(f"{label}\n" for label in labels).encode(),
         SETTINGS: settings.encode(),
-        PASSPORT: to_text(import_passport(model, content, facts, decoder)).encode(),
+        PASSPORT: to_text({**import_passport(model, content, facts, decoder), **(options.history or {})}).encode(),
     }
     return write_bundle(folder, files, lambda draft: _try(draft, model.name), replace_existing=replace_existing)
 

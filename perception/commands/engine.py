@@ -10,11 +10,14 @@ import typer
 
 from perception.commands.calibrate import calibrate
 from perception.commands.pairs import class_pairs, split_pair
+from perception.commands.train import export, train
 
 if TYPE_CHECKING:
     from engines.bundle import Bundle
 
-app = typer.Typer(help="Networks as bundles: import, inspect, bench, evaluate, calibrate.", no_args_is_help=True)
+app = typer.Typer(help="Networks as bundles: train, import, inspect, bench, evaluate, calibrate.", no_args_is_help=True)
+app.command(no_args_is_help=True)(train)
+app.command(no_args_is_help=True)(export)
 app.command(no_args_is_help=True)(calibrate)
 
 Vector = tuple[float, float, float]
@@ -73,13 +76,13 @@ def import_(
     options = ImportOptions(
         decoder=decoder,
         labels=labels,
-        colour=_one_of("--colour", colour, ("BGR", "RGB")),
+        colour=one_of("--colour", colour, ("BGR", "RGB")),
         mean=mean,
         std=std,
         scale=scale,
         fit=_fit(fit),
         pad=pad,
-        size=_size(size),
+        size=parse_size(size),
         outputs=_roles(outputs) if outputs else None,
     )
     if probe:
@@ -267,7 +270,8 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> str | None:
+def one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> str | None:
+    """The value, or None. Raises `UsageError` where it is none of those allowed."""
     from perception.errors import UsageError
 
     if value is None or value in allowed:
@@ -278,11 +282,12 @@ def _one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> str | N
 def _fit(text: str | None) -> Any:
     from engines.letterbox import Fit
 
-    name = _one_of("--fit", text, tuple(fit.value for fit in Fit))
+    name = one_of("--fit", text, tuple(fit.value for fit in Fit))
     return None if name is None else Fit(name)
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Width and height of `640x384`, or None. Raises `UsageError`."""
     from perception.errors import UsageError
 
     if text is None:

@@ -34,6 +34,25 @@ def cleaned_up() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def stopped_by_signals() -> Iterator[list[int]]:
+    """Give a list that SIGINT or SIGTERM puts an exit code into, for what ends its step first. A second one ends it."""
+    exit_codes: list[int] = []
+    handlers: dict[int, Any] = {}
+
+    def stop(number: int, _frame: Any) -> None:
+        exit_codes.append(128 + number)
+        signal.signal(number, handlers[number])
+
+    for which in (signal.SIGINT, signal.SIGTERM):
+        handlers[which] = signal.signal(which, stop)
+    try:
+        yield exit_codes
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 class EndedEarly(BaseException):
     """A signal before there is a run to drain. No `Exception`: nothing on the way may take it for a failure."""
 

@@ -6,6 +6,18 @@
 from engines.training.datasets.augmentation import UNLABELLED, Augmentation, augment, letterboxed, varied
 from engines.training.datasets.example import Example
 from engines.training.datasets.mixture import Mixture
-from engines.training.datasets.opening import open_mixture
+from engines.training.datasets.mixture_file import TaughtClasses
+from engines.training.datasets.opening import open_mixture, taught_classes
 
-__all__ = ["UNLABELLED", "Augmentation", "Example", "Mixture", "augment", "letterboxed", "open_mixture", "varied"]
+__all__ = [
+    "UNLABELLED",
+    "Augmentation",
+    "Example",
+    "Mixture",
+    "TaughtClasses",
+    "augment",
+    "letterboxed",
+    "open_mixture",
+    "taught_classes",
+    "varied",
+]

@@ -89,6 +89,7 @@ def augment(
         classes=np.concatenate([tile.classes for tile in tiles]),
         ignored_xyxy=np.concatenate([tile.ignored_xyxy for tile in tiles]),
         labelled=first.labelled,
+        confidences=np.concatenate([tile.confidences for tile in tiles]),
     )
 
 
@@ -100,7 +101,7 @@ def letterboxed(example: Example, width: int, height: int, fit: Fit = Fit.LETTER
     inside = canvas[place.top : place.top + place.height, place.left : place.left + place.width]
     inside[:] = cv2.resize(example.image, (place.width, place.height), interpolation=cv2.INTER_LINEAR)
     boxes, ignored = place.to_input(example.boxes_xyxy), place.to_input(example.ignored_xyxy)
-    return Example(canvas, boxes, example.classes, ignored, example.labelled)
+    return Example(canvas, boxes, example.classes, ignored, example.labelled, example.confidences)
 
 
 def _placed(
@@ -133,7 +134,9 @@ def _placed(
     kept = (shares >= settings.min_visible) & (sides.min(axis=1, initial=np.inf) >= settings.min_side_px)
     ignored = np.concatenate([ignored, boxes[~kept]])
     seen = (ignored[:, 2:] > ignored[:, :2]).all(axis=1)
-    return Example(target, boxes[kept], example.classes[kept], ignored[seen], example.labelled)
+    return Example(
+        target, boxes[kept], example.classes[kept], ignored[seen], example.labelled, example.confidences[kept]
+    )
 
 
 def _transform(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def _none() -> NDArray[np.float32]:
+    return np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +19,8 @@ class Example:
     Boxes are left, top, right, bottom in continuous pixels of the image (0,0 is the outer corner of the first one),
     inside it. `ignored_xyxy` are places where a detection is neither right nor wrong: crowds, KITTI's `DontCare`,
     classes that are set aside, things cut to a rest. `labelled` says for each class whether somebody looked for it
-    on this picture: where not, a box of it is right all the same, and that there is none means nothing. Arrays may be
-    read-only.
+    on this picture: where not, a box of it is right all the same, and that there is none means nothing. `confidences`
+    say how sure it is that a box is there: 1 where a person drew it. Arrays may be read-only.
     """
 
     image: NDArray[np.uint8]  # (H, W, 3) BGR
@@ -24,3 +28,8 @@ class Example:
     classes: NDArray[np.int64]  # (N,) indexes into the mixture's classes
     ignored_xyxy: NDArray[np.float32]  # (M, 4)
     labelled: NDArray[np.bool_]  # (C,)
+    confidences: NDArray[np.float32] = field(default_factory=_none)  # (N,) 0..1; all 1 where not given
+
+    def __post_init__(self) -> None:
+        if len(self.confidences) != len(self.classes):
+            object.__setattr__(self, "confidences", np.ones(len(self.classes), np.float32))

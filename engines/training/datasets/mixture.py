@@ -41,6 +41,7 @@ class Mixture:
 
     classes: tuple[str, ...]
     parts: tuple[Part, ...]
+    teachers: tuple[dict[str, str], ...] = ()  # name and hash of the networks whose findings are among the boxes
 
     def __init__(
         self,

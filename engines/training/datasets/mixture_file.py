@@ -71,12 +71,20 @@ class MixedDataset(Strict):
         return self
 
 
+class TaughtClasses(Strict):
+    """What the classes of a teacher, another network, are here; those not named are ours where the names are equal."""
+
+    map: dict[str, str] = Field(default_factory=dict)
+    riders: RiderRule | None = None
+
+
 class MixtureFile(Strict):
     """The whole file."""
 
     classes: tuple[str, ...] = Field(min_length=1)
     longest_side: Annotated[int, Field(ge=32)] | None = None
     dataset: tuple[MixedDataset, ...] = Field(min_length=1)
+    teacher: TaughtClasses = TaughtClasses()
 
     @model_validator(mode="after")
     def _names_differ(self) -> MixtureFile:

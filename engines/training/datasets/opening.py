@@ -12,7 +12,7 @@ from engines.errors import DatasetError
 from engines.settings_file import SettingsError, parse
 from engines.training.datasets.class_map import ClassMap, class_map
 from engines.training.datasets.mixture import CACHE_BYTES, Mixture, Part
-from engines.training.datasets.mixture_file import Exclusion, MixedDataset, MixtureFile
+from engines.training.datasets.mixture_file import Exclusion, MixedDataset, MixtureFile, TaughtClasses
 from engines.training.datasets.riders import Riders
 from engines.training.datasets.splits import split_by_drive
 
@@ -45,6 +45,11 @@ def open_mixture(
     if not parts:
         raise DatasetError(str(path), f"has no image in split {split!r}", "give a split that one of its datasets has")
     return Mixture(settings.classes, parts, cache_bytes=cache_bytes, longest_side=settings.longest_side)
+
+
+def taught_classes(path: Path) -> TaughtClasses:
+    """What a `mixture.toml` says of a teacher's classes; of one dataset nothing. Raises `DatasetError`."""
+    return _settings(Path(path)).teacher if Path(path).suffix == ".toml" else TaughtClasses()
 
 
 def _settings(path: Path) -> MixtureFile:

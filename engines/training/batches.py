@@ -1,0 +1,116 @@
+"""Pictures by their position in a training: the same ones whoever makes them, in however many processes.
+
+Position p is made with a generator of its own, seeded by (seed, p). So a training that is resumed goes on with the
+pictures that it would have seen, and neither the number of loader processes nor of trainers changes any of them.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from engines.training.datasets import Augmentation, Example, Mixture, augment
+from engines.training.losses import Objects
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`images` (B, 3, H, W) uint8 BGR, channels last in memory; what is known of each; which images they are of."""
+
+    images: Tensor
+    objects: list[Objects]
+    sources: list[int]
+
+    def pin_memory(self) -> Batch:
+        """The images where a GPU can fetch them by itself; called by the loader."""
+        return Batch(self.images.pin_memory(), self.objects, self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part of every batch that is this process's: `batch` pictures in all, `rank` of `world` processes."""
+
+    batch: int
+    rank: int = 0
+    world: int = 1
+
+    def positions(self, step: int) -> range:
+        """The positions of the pictures of a step that are this process's."""
+        own = self.batch // self.world
+        first = step * self.batch + self.rank * own
+        return range(first, first + own)
+
+
+class Pictures(Dataset[tuple[Example, int]]):
+    """The pictures of a training by position, without end."""
+
+    def __init__(self, mixture: Mixture, size: tuple[int, int], augmentation: Augmentation, seed: int) -> None:
+        self._mixture, self._size, self._augmentation, self._seed = mixture, size, augmentation, seed
+
+    def __getitem__(self, position: int) -> tuple[Example, int]:
+        rng = np.random.default_rng((self._seed, position))
+        source = self._mixture.draw(rng)
+        return augment(self._mixture, source, *self._size, self._augmentation, rng), source
+
+
+class Steps(Sampler[list[int]]):
+    """The positions of one step after the other: never listed, for a training by the clock has steps without end."""
+
+    def __init__(self, share: Share, steps: range) -> None:
+        self._share, self._steps = share, steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (list(self._share.positions(step)) for step in self._steps)
+
+
+def batches(
+    pictures: Pictures, share: Share, *, first_step: int, steps: int, workers: int, pin: bool = False
+) -> Iterator[Batch]:
+    """Give this process's batch of each step from `first_step` on, made ahead by `workers` processes (0: by this)."""
+    if workers:
+        # A forked process has no threads but believes that OpenCV's pool is there, and waits for it for ever. Workers
+        # are as many as there are cores to use: none of them needs a pool.
+        cv2.setNumThreads(0)
+    loader = DataLoader(
+        pictures,
+        batch_sampler=Steps(share, range(first_step, first_step + steps)),
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=_leave_interrupts_to_the_trainer,
+        pin_memory=pin,
+        prefetch_factor=3 if workers else None,
+    )
+    return iter(loader)
+
+
+def collate(pictures: list[tuple[Example, int]]) -> Batch:
+    """Put pictures of one size together."""
+    stacked = np.stack([example.image for example, _ in pictures])
+    return Batch(
+        torch.from_numpy(stacked).permute(0, 3, 1, 2),
+        [objects_of(example) for example, _ in pictures],
+        [source for _, source in pictures],
+    )
+
+
+def objects_of(example: Example) -> Objects:
+    """What is known of a picture, as tensors."""
+    return Objects(
+        torch.from_numpy(np.ascontiguousarray(example.boxes_xyxy, np.float32)),
+        torch.from_numpy(np.ascontiguousarray(example.classes, np.int64)),
+        torch.from_numpy(np.ascontiguousarray(example.confidences, np.float32)),
+        torch.from_numpy(np.ascontiguousarray(example.ignored_xyxy, np.float32)),
+        torch.from_numpy(np.array(example.labelled, np.bool_)),
+    )
+
+
+def _leave_interrupts_to_the_trainer(_worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal: the trainer ends its step first, and needs its pictures for that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,279 @@
+"""A training from beginning to end, in the order in which it happens: data, network, optimiser, loop, checkpoint.
+
+One process:            perception engine train MIXTURE -o DIR
+Several, on one machine: torchrun --nproc-per-node 2 --no-python perception engine train MIXTURE -o DIR
+
+The folder gets `checkpoint.pt` (all that is needed to go on), `curve.csv`, TensorBoard's files, and at the end
+`bundle`, the network made of the averaged weights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from engines.bundle import Bundle
+from engines.errors import DivergedError, TrainingError
+from engines.training import checkpoint
+from engines.training.batches import Batch, Pictures, Share, batches
+from engines.training.datasets import Augmentation, Mixture
+from engines.training.device import autocast_type, choose_device, choose_precision, join_processes
+from engines.training.export import FIT, export_bundle
+from engines.training.log import TrainingLog
+from engines.training.losses import DetectionLoss, detection_loss
+from engines.training.networks.detector import Detector, Grid, build_detector
+from engines.training.optimisation import RATES, Average, learning_rate, make_optimiser
+from engines.training.provenance import trained_section
+from engines.training.settings import Machine, Settings
+from engines.training.validation import validate
+
+_VALIDATIONS = 20  # in the course of a training
+_FOREVER = 1 << 40  # steps, of a training that ends by the clock
+
+
+def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
+    mixture: Mixture,
+    folder: Path,
+    settings: Settings,
+    machine: Machine,
+    *,
+    augmentation: Augmentation | None = None,
+    resume: bool = False,
+    start_from: Path | None = None,
+    validation: Mixture | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    shows_bar: bool = True,
+) -> Bundle | None:
+    """Train a detector on a mixture, and export it as the bundle `folder`/bundle.
+
+    None where it was stopped before its end, and in all processes but the first.
+
+    `resume`: go on from the folder's checkpoint. `start_from`: take the weights of another training's checkpoint.
+    `validation`: images on which the averaged weights are judged at every twentieth of the training. `should_stop`:
+    asked before each step; the checkpoint is written then, and a resumed training goes on as if nothing had happened.
+    Raises `TrainingError`, `DatasetError`; `DivergedError` when the loss is no number any more.
+    """
+    # --- where: device, precision, processes
+    torch.set_num_threads(machine.threads)
+    processes = join_processes(machine.device)
+    device = choose_device(machine.device, processes.local_rank)
+    precision = choose_precision(machine.precision, device)
+    autocast = autocast_type(precision)
+    if settings.batch % (processes.world * settings.accumulate):
+        raise TrainingError(
+            f"--batch {settings.batch}",
+            f"does not divide into {processes.world} processes of {settings.accumulate} parts",
+            "give a multiple of both",
+        )
+
+    # --- data: position p of the training is always the same picture
+    size = (settings.width, settings.height)
+    pictures = Pictures(mixture, size, augmentation or Augmentation(), settings.seed)
+    objects_per_image = mean_objects(mixture)
+
+    # --- network: channels last, which CPUs and tensor cores convolve without reordering
+    torch.manual_seed(settings.seed)
+    network = build_detector(settings.network, len(mixture.classes)).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if start_from is not None:
+        load_weights(network, checkpoint.load(start_from), mixture.classes, str(start_from))
+    grid = Grid.of(*size, device)
+
+    # --- optimiser
+    optimiser = make_optimiser(settings.optimiser, network, settings.weight_decay)
+    average = Average(network, settings.average_decay)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    full_rate = settings.rate or RATES[settings.optimiser]
+
+    # --- resume: everything above is put into the state that it had
+    file = folder / checkpoint.CHECKPOINT
+    first_step, spent_s = 0, 0.0
+    if resume:
+        state = checkpoint.load(file)
+        check_same_recipe(state, settings, mixture.classes, file)
+        network.load_state_dict(state["network"])
+        average.network.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        scaler.load_state_dict(state["scaler"])
+        first_step, spent_s = state["step"], state["spent_s"]
+        checkpoint.restore_random_state(state["random"])
+    elif processes.is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(step: int, spent_s: float) -> None:
+        if processes.is_first:
+            state: dict[str, Any] = {
+                "trained": trained_section(mixture, settings, step=step, spent_s=spent_s, world=processes.world),
+                "recipe": settings.recipe,
+                "classes": list(mixture.classes),
+                "step": step,
+                "spent_s": spent_s,
+                "network": network.state_dict(),
+                "average": average.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "scaler": scaler.state_dict(),
+            }
+            checkpoint.save(file, state)
+
+    # --- loop
+    steps = _FOREVER if settings.minutes else max(1, round(settings.epochs * len(mixture) / settings.batch))
+    stream = batches(
+        pictures,
+        Share(settings.batch // settings.accumulate, processes.rank, processes.world),
+        first_step=first_step * settings.accumulate,
+        steps=(steps - first_step) * settings.accumulate,
+        workers=machine.workers,
+        pin=device.type == "cuda",
+    )
+    trained: nn.Module = DistributedDataParallel(network) if processes.world > 1 else network
+    began = saved = time.monotonic()
+    with (
+        TrainingLog(folder, first_step=first_step, shows_bar=shows_bar) if processes.is_first else nullcontext() as log
+    ):
+        step = first_step
+        is_stopped = False
+        while step < steps and not (is_stopped := processes.any(should_stop())):
+            step_began = time.monotonic()
+            progress = (spent_s + step_began - began) / 60 / settings.minutes if settings.minutes else step / steps
+            if progress >= 1:
+                break
+            trained.train()
+            if settings.freeze_norm:
+                freeze_norm(network)
+            rate = learning_rate(step, progress, full=full_rate, warm_up_steps=settings.warm_up_steps)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+
+            optimiser.zero_grad(set_to_none=True)
+            loss = scores = boxes = 0.0
+            for part in range(settings.accumulate):
+                batch = next(stream)
+                is_last = part == settings.accumulate - 1
+                alone = (
+                    trained.no_sync() if isinstance(trained, DistributedDataParallel) and not is_last else nullcontext()
+                )
+                with alone:
+                    judged = judge(trained, batch, grid, device, autocast, objects_per_image)
+                    check_finite("loss", judged.total.detach(), step, batch, mixture, file)
+                    scaler.scale(judged.total / settings.accumulate).backward()  # type: ignore[no-untyped-call]
+                loss += float(judged.total.detach()) / settings.accumulate
+                scores += float(judged.scores) / settings.accumulate
+                boxes += float(judged.boxes) / settings.accumulate
+            loss, scores, boxes = processes.mean([loss, scores, boxes])
+            scaler.unscale_(optimiser)
+            length = nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+            if not scaler.is_enabled():  # with fp16 a step whose gradients overflowed is left out, and that is usual
+                check_finite("gradient's length", length, step, batch, mixture, file)
+            scaler.step(optimiser)
+            scaler.update()
+            average.update(network, step)
+
+            step += 1
+            now = time.monotonic()
+            if log is not None:
+                row = {
+                    "step": step - 1,
+                    "loss": loss,
+                    "scores": scores,
+                    "boxes": boxes,
+                    "rate": rate,
+                    "gradient": float(length),
+                    "images_per_s": settings.batch / (now - step_began),
+                }
+                done = (spent_s + now - began) / 60 / settings.minutes if settings.minutes else step / steps
+                log.step(row, done)
+                if validation is not None and int(done * _VALIDATIONS) > int(progress * _VALIDATIONS):
+                    log.validated(step, validate(average.network, validation, size, FIT))
+            if now - saved > machine.checkpoint_seconds:
+                save(step, spent_s + now - began)
+                saved = now
+        save(step, spent_s + time.monotonic() - began)
+
+    # --- what comes of it
+    processes.leave()
+    if is_stopped or not processes.is_first:
+        return None
+    return export_checkpoint(file, folder / "bundle", replace_existing=True)
+
+
+def judge(
+    network: nn.Module,
+    batch: Batch,
+    grid: Grid,
+    device: torch.device,
+    autocast: torch.dtype | None,
+    objects_per_image: float,
+) -> DetectionLoss:
+    """Run a batch forward and compare it with what is known of it."""
+    images = batch.images.to(device, non_blocking=True).float()
+    with torch.autocast(device.type, autocast, enabled=autocast is not None):
+        raw = network(images)
+    return detection_loss(raw, grid, [objects.to(device) for objects in batch.objects], objects_per_image)
+
+
+def check_finite(what: str, value: Tensor, step: int, batch: Batch, mixture: Mixture, file: Path) -> None:
+    """Raise `DivergedError` where a value is NaN or infinite: nothing has been learnt from that batch then."""
+    if not torch.isfinite(value):
+        names = ", ".join(mixture.path_of(source).name for source in batch.sources)
+        raise DivergedError(
+            f"step {step}",
+            f"the {what} is {float(value)} on the batch of {names}",
+            f"look at these images, or train with a smaller --rate; {file} is the last good checkpoint",
+        )
+
+
+def mean_objects(mixture: Mixture) -> float:
+    """Objects a picture holds, in the mean over the images: what losses are divided by. At least 1."""
+    return max(1.0, sum(float(mixture.read(index).confidences.sum()) for index in range(len(mixture))) / len(mixture))
+
+
+def freeze_norm(network: nn.Module) -> None:
+    """Let BatchNorm use the statistics that it has, and not change them."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def load_weights(network: Detector, state: dict[str, Any], classes: Sequence[str], where: str) -> None:
+    """Take the averaged weights of a checkpoint. Raises `TrainingError` where it is of another network."""
+    if tuple(state["classes"]) != tuple(classes):
+        raise TrainingError(
+            where, f"has the classes {', '.join(state['classes'])}", f"the mixture has {', '.join(classes)}"
+        )
+    try:
+        network.load_state_dict(state["average"])
+    except RuntimeError:
+        raise TrainingError(
+            where, f"is of the network {state['recipe']['network']!r}", f"give --network {state['recipe']['network']}"
+        ) from None
+
+
+def check_same_recipe(state: dict[str, Any], settings: Settings, classes: Sequence[str], file: Path) -> None:
+    """Raise `TrainingError` where a checkpoint was made with other settings: going on would be neither training."""
+    for name, value in settings.recipe.items():
+        if state["recipe"].get(name) != value:
+            raise TrainingError(
+                str(file), f"was made with {name} {state['recipe'].get(name)}, not {value}", "resume it as it began"
+            )
+    if tuple(state["classes"]) != tuple(classes):
+        raise TrainingError(str(file), f"has the classes {', '.join(state['classes'])}", "resume it with its own data")
+
+
+def export_checkpoint(
+    file: Path, folder: Path, size: tuple[int, int] | None = None, *, replace_existing: bool = False
+) -> Bundle:
+    """Make a bundle of a checkpoint's averaged weights. Raises `TrainingError`, `BundleError`."""
+    state = checkpoint.load(file)
+    network = build_detector(state["recipe"]["network"], len(state["classes"]))
+    load_weights(network, state, state["classes"], str(file))
+    size = size or (state["recipe"]["width"], state["recipe"]["height"])
+    return export_bundle(
+        network, state["classes"], size, folder, trained=state.get("trained"), replace_existing=replace_existing
+    )

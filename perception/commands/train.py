@@ -1,0 +1,170 @@
+"""`perception engine train` and `export`: networks made from labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from engines.training.datasets import Mixture
+
+
+def train(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A mixture.toml, or one dataset: its folder or data.yaml.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of this training.")],
+    network: Annotated[str, typer.Option(help="nano, nano-patch, small or medium.")] = "nano",
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="BUNDLE", help="A detector to learn from beside the labels; may be given again."),
+    ] = None,
+    size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="Of the network's input.")] = "416x256",
+    root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the paths in a mixture.toml begin; default: its folder.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="NAME", help="The part of the data to learn from.")] = "train",
+    validate: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A split to judge by on the way, for example val.")
+    ] = None,
+    epochs: Annotated[
+        float, typer.Option(min=0.001, help="How often as many pictures are seen as there are images.")
+    ] = 100,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Train so long instead.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures a step, of all processes together.")] = 16,
+    accumulate: Annotated[int, typer.Option(min=1, help="Parts in which a step is computed, to save memory.")] = 1,
+    optimiser: Annotated[
+        str, typer.Option("--optimiser", "--optimizer", help="adam, adamw, rmsprop or sgd.")
+    ] = "adamw",
+    rate: Annotated[
+        float | None, typer.Option(min=0, help="Highest learning rate; default: usual for the optimiser.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="CHECKPOINT", help="Start from another training's weights.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from DIR's checkpoint.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Threads that compute, on a CPU.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make pictures; 0: none beside this.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all chance: weights, pictures.")] = 0,
+    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Between checkpoints, at least.")] = 60.0,
+) -> None:
+    """Train a detector of objects on labelled images, and make a bundle of it.
+
+    DIR gets checkpoint.pt, curve.csv, TensorBoard's files and, at the end, the bundle `bundle`. A training that was
+    killed, or stopped with Ctrl-C (130), goes on with the same command and --resume. In several
+    processes, one for each GPU or core: torchrun --nproc-per-node 2 --no-python perception engine train ...
+    """
+    from perception.commands.engine import one_of, parse_size
+    from perception.commands.signals import stopped_by_signals
+    from perception.errors import UsageError
+
+    _require_training()
+    from engines.training.checkpoint import CHECKPOINT
+    from engines.training.datasets import open_mixture
+    from engines.training.device import join_processes
+    from engines.training.networks.cost import cost_of
+    from engines.training.networks.detector import NETWORKS, build_detector
+    from engines.training.optimisation import RATES
+    from engines.training.settings import Machine, Settings
+    from engines.training.trainer import train as run
+
+    one_of("--network", network, tuple(NETWORKS))
+    one_of("--optimiser", optimiser, tuple(RATES))
+    width, height = parse_size(size) or (0, 0)
+    if width % 32 or height % 32:
+        raise UsageError(f"--size {size}", "is no multiple of 32 both ways", "write for example 416x256")
+    if (output / CHECKPOINT).exists() and not resume:
+        raise UsageError(str(output), "holds a training already", "go on with --resume, or choose another folder")
+    mixture = open_mixture(data, split, root=root)
+    validation = open_mixture(data, validate, root=root) if validate else None
+    cost = cost_of(build_detector(network, len(mixture.classes)), width, height)
+    processes = join_processes(device)
+    if processes.is_first:
+        print(f"{network}: {cost} at {width}x{height}, classes {', '.join(mixture.classes)}")
+        print(f"{len(mixture)} images of {len(mixture.parts)} datasets")
+    if teacher:
+        with processes.first_goes_first():
+            mixture = _taught(mixture, data, teacher, output, threads)
+    settings = Settings(
+        network=network,
+        width=width,
+        height=height,
+        batch=batch,
+        accumulate=accumulate,
+        epochs=epochs,
+        minutes=minutes,
+        optimiser=optimiser,
+        rate=rate,
+        seed=seed,
+    )
+    machine = Machine(device, precision, threads, workers, checkpoint_seconds)
+    with stopped_by_signals() as stopped:
+        bundle = run(
+            mixture,
+            output,
+            settings,
+            machine,
+            resume=resume,
+            start_from=weights,
+            validation=validation,
+            should_stop=lambda: bool(stopped),
+        )
+    if stopped and bundle is None:
+        if processes.is_first:
+            print("stopped; go on with the same command and --resume")
+        raise typer.Exit(stopped[0])
+    if bundle is not None:
+        print(f"{bundle.folder}: {len(bundle.labels)} classes, ready for replay, evaluate and calibrate")
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="checkpoint.pt of a training.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the new bundle.")],
+    size: Annotated[
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Of the input; default: what it is trained at.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle of that name.")] = False,
+) -> None:
+    """Make a bundle of a training's checkpoint, finished or not: of its averaged weights."""
+    from perception.commands.engine import parse_size
+
+    _require_training()
+    from engines.training.trainer import export_checkpoint
+
+    bundle = export_checkpoint(checkpoint, output, parse_size(size), replace_existing=force)
+    print(f"{output}: {', '.join(bundle.labels)}")
+
+
+def _taught(mixture: Mixture, data: Path, teachers: list[Path], output: Path, threads: int) -> Mixture:
+    from rich.progress import Progress
+
+    from engines.bundle import load_bundle
+    from engines.training.datasets import taught_classes
+    from engines.training.teaching import teach
+
+    with Progress() as bar:
+        task = bar.add_task("teachers look", total=len(mixture), visible=False)  # what is read needs no bar
+        return teach(
+            mixture,
+            [load_bundle(path) for path in teachers],
+            taught_classes(data),
+            output / "taught.npz",
+            threads=threads,
+            told=lambda done, _all: bar.update(task, completed=done, visible=True),
+        )
+
+
+def _require_training() -> None:
+    from importlib.util import find_spec
+
+    from perception.errors import UsageError
+
+    missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            "training", f"the package {missing[0]} is not installed", "pip install 'edge-perception[train]'"
+        )
