@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
+from typing import TypeAlias
 
 import av
 import cv2
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.results import ClassMap, Detections, Found, SegmentationMap
+
+Colour: TypeAlias = tuple[int, int, int]  # B, G, R
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_PIXELS = 21  # cap height of that font at scale 1
@@ -48,9 +51,11 @@ def draw(
     detections: Sequence[Found],
     labels: Sequence[Sequence[str]],
     caption: str = "",
+    box_colours: Sequence[Sequence[Colour]] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw on a copy of a BGR image, enlarged by a whole factor where it is small; one `labels` a network.
 
+    `box_colours`: of each network's boxes, in their order; else a box has the colour of its track.
     Masks lie under all boxes, with a legend of the classes that are seen in the upper left corner.
     """
     factor = max(1, -(-_MIN_HEIGHT // image.shape[0]))
@@ -66,14 +71,15 @@ def draw(
                 legend += _draw_mask(canvas, of_group, names, colours)
     for row, (name, colour) in enumerate(legend, 1):
         _draw_text(canvas, name, 0, round(row * 2 * text_pixels), colour, text_pixels)
-    for found, names in zip(detections, labels, strict=True):
+    for network, (found, names) in enumerate(zip(detections, labels, strict=True)):
         if not isinstance(found, Detections):
             continue
         for index in reversed(range(len(found))):  # the best box is drawn last, on top
             track, class_ = int(found.track_ids[index]), int(found.classes[index])
             name = f"#{track} {names[class_]}" if track else names[class_]
             text = f"{name} {found.scores[index]:.2f}"
-            _draw_box(canvas, found.boxes_xyxy[index] * factor, text, colour_of(track), text_pixels)
+            colour = box_colours[network][index] if box_colours else colour_of(track)
+            _draw_box(canvas, found.boxes_xyxy[index] * factor, text, colour, text_pixels)
     if caption:
         _draw_text(canvas, caption, 0, canvas.shape[0], (40, 40, 40), text_pixels)
     return canvas

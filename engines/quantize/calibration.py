@@ -197,7 +197,7 @@ def in_words(verdict: Verdict) -> str:
     worst = min(verdict.judgements, key=lambda judgement: judgement.agreement.share)
     text = f"finds {worst.agreement.share:.3f} of what float finds"
     if worst.accuracy is not None:
-        text += f", AP50 {worst.accuracy.int8_ap50:.3f} (float {worst.accuracy.float_ap50:.3f})"
+        text += f", AP50 {worst.accuracy.after.ap50:.3f} (float {worst.accuracy.before.ap50:.3f})"
     return text if verdict.same is None else f"{text}, {verdict.same.share:.3f} of its boxes the same on both engines"
 
 
@@ -231,8 +231,8 @@ def _facts(
         }
         if (accuracy := judgement.accuracy) is not None:
             judged[judgement.engine]["ap50"] = {
-                "float32": round(accuracy.float_ap50, 4),
-                "int8": round(accuracy.int8_ap50, 4),
+                "float32": round(accuracy.before.ap50, 4),
+                "int8": round(accuracy.after.ap50, 4),
                 "loss_5_to_95_percent": [round(bound, 4) for bound in accuracy.loss_bounds],
             }
     return {

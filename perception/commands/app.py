@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from perception.commands.engine import app as engine_app
+from perception.commands.gate import gate
 from perception.commands.keys import app as keys_app
 from perception.commands.replay import replay
 from perception.commands.run import run
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command(no_args_is_help=True)(replay)
 app.command(no_args_is_help=True)(run)
+app.command(no_args_is_help=True)(gate)
 app.command(no_args_is_help=True)(subscribe)
 app.command(no_args_is_help=True)(view)
 app.add_typer(engine_app, name="engine")
