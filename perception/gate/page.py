@@ -27,7 +27,7 @@ td, th { padding: 5px 10px; border-bottom: 1px solid var(--line); vertical-align
 tr.no td { background: #fdecea } td.verdict { font-weight: 600 }
 code, pre { font: 12.5px/1.45 ui-monospace, monospace } code { overflow-wrap: anywhere }
 pre { background: #f5f7f9; padding: 12px; overflow: auto }
-.plots, .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 18px } .pair { gap: 8px; margin: 4px 0 22px }
+.plots, .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 18px } .pair { gap: 8px; margin: 4px 0 14px }
 .pair img { width: 100%; display: block } figure { margin: 0 } figcaption { color: var(--soft); font-size: 13px }
 svg { width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: var(--ink) }
 svg .small { font-size: 10.5px; fill: var(--soft) } svg .end { text-anchor: end } svg .middle { text-anchor: middle }
@@ -82,7 +82,7 @@ def _plots(judgement: Judgement) -> str:
     plots = (
         (
             "Boxes found on both sides, by class",
-            class_bars(measured.figures.per_class(), thresholds.min_class_recall, thresholds.min_class_precision),
+            class_bars(measured.figures.per_class(), thresholds),
         ),
         ("Boxes that only one side has", timeline(judgement.differences)),
         ("Scores of boxes that both have", score_cloud(measured.figures.partners)),
@@ -95,11 +95,13 @@ def _plots(judgement: Judgement) -> str:
 def _worst(frames: Sequence[WorstFrame]) -> str:
     if not frames:
         return "<h2>The worst frames</h2><p>No frame differs: boxes and scores are equal to the last bit.</p>"
-    pairs = "".join(
-        f"<h3>{escape(frame.where)}</h3><p class='soft'>{escape(frame.what)}</p><div class='pair'>"
-        f"{_picture(frame.baseline_jpeg, 'baseline')}{_picture(frame.candidate_jpeg, 'candidate')}</div>"
-        for frame in frames
-    )
+    parts = []
+    for frame in frames:
+        parts.append(f"<h3>{escape(frame.where)}</h3><p class='soft'>{escape(frame.what)}</p>")
+        for name, (one, other) in zip(("", ", closer"), frame.pairs, strict=False):
+            both = _picture(one, f"baseline{name}") + _picture(other, f"candidate{name}")
+            parts.append(f"<div class='pair'>{both}</div>")
+    pairs = "".join(parts)
     legend = '<span class="green">green</span>: found by both; <span class="red">red</span>: only on this side'
     return f"<h2>The {len(frames)} worst frames</h2><p>{legend}. Baseline left, candidate right.</p>{pairs}"
 

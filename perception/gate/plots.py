@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from perception.gate.figures import ClassFigures
 from perception.gate.latency import Latencies
+from perception.gate.thresholds import GateThresholds
 
 _WIDTH, _HEIGHT = 460, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 40  # around the axes
@@ -20,27 +21,33 @@ _MOST_CLASSES = 24
 Place = Callable[[float], float]
 
 
-def class_bars(per_class: Mapping[str, ClassFigures], min_recall: float, min_precision: float) -> str:
+def class_bars(per_class: Mapping[str, ClassFigures], thresholds: GateThresholds) -> str:
     """Recall and precision of each class, the most frequent first, with a line where each has its limit."""
     most = sorted(per_class.items(), key=lambda item: -max(item[1].baseline, item[1].candidate))[:_MOST_CLASSES]
-    row, left = 34, 130
+    row, left = 34, 150
     height = row * len(most) + 30
     span = _WIDTH - left - 50
+    limits = {"recall": thresholds.min_class_recall, "precision": thresholds.min_class_precision}
     parts = []
     for index, (name, figures) in enumerate(most):
         top = row * index
-        parts.append(f'<text x="{left - 8}" y="{top + 20}" class="end">{escape(name[:18])}</text>')
-        for place, (share, limit, kind) in enumerate(
-            ((figures.recall, min_recall, "recall"), (figures.precision, min_precision, "precision"))
-        ):
-            y, state = top + 5 + 12 * place, kind if share >= limit else "bad"
+        label = f"{name[:16]} ({figures.baseline})"
+        parts.append(f'<text x="{left - 8}" y="{top + 20}" class="end">{escape(label)}</text>')
+        shares = {"recall": figures.recall, "precision": figures.precision}
+        counts = {"recall": figures.baseline, "precision": figures.candidate}
+        for place, (kind, share) in enumerate(shares.items()):
+            if not counts[kind]:
+                continue
+            is_bad = share < limits[kind] and counts[kind] >= thresholds.min_class_boxes
+            y = top + 5 + 12 * place
+            state = "bad" if is_bad else kind
             parts.append(f'<rect x="{left}" y="{y}" width="{span * share:.1f}" height="10" class="{state}"/>')
             parts.append(f'<text x="{left + span * share + 4:.1f}" y="{y + 9}" class="small">{share:.2f}</text>')
-    for limit in sorted({min_recall, min_precision}):
+    for limit in sorted(set(limits.values())):
         x = left + span * limit
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{row * len(most)}" class="limit"/>')
-    legend = f"recall above, precision below; dashed: limits; {len(per_class)} classes"
-    parts.append(f'<text x="{left}" y="{height - 8}" class="small">{legend}</text>')
+    legend = f"recall above, precision below; dashed: limits; {len(most)} of {len(per_class)} classes"
+    parts.append(f'<text x="{_WIDTH - 20}" y="{height - 8}" class="small end">{legend}</text>')
     return _svg(parts, height)
 
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from engines.accuracy_loss import AccuracyLoss
 from perception.clearance import Postprocessing
 from perception.errors import UsageError
-from perception.gate.figures import ClassFigures, Figures
+from perception.gate.figures import Figures
 from perception.gate.latency import Latencies
 from perception.gate.thresholds import GateThresholds
 from perception.gate.tracks import TrackFigures
@@ -97,7 +97,8 @@ def _of_boxes(figures: Figures, thresholds: GateThresholds) -> Iterator[Row]:
     total = figures.all_classes
     yield _least("match rate", total.match_rate, thresholds.min_match_rate, "min_match_rate")
     yield _least("recall", total.recall, thresholds.min_recall, "min_recall")
-    yield _least("precision", total.precision, thresholds.min_precision, "min_precision")
+    if total.candidate:
+        yield _least("precision", total.precision, thresholds.min_precision, "min_precision")
     if total.mean_iou is not None:
         yield _least("mean IoU of partners", total.mean_iou, thresholds.min_mean_iou, "min_mean_iou")
     if total.score_shift is not None:
@@ -110,22 +111,19 @@ def _of_boxes(figures: Figures, thresholds: GateThresholds) -> Iterator[Row]:
 
 
 def _of_classes(figures: Figures, thresholds: GateThresholds) -> Iterator[Row]:
+    """Where there is enough to judge by: of recall the baseline's boxes, of precision the candidate's."""
+    enough = thresholds.min_class_boxes
     for name, of_class in figures.per_class().items():
         own = thresholds.recall_by_class.get(name)
         if own is not None and of_class.baseline:
             yield _least(f"recall of {name}", of_class.recall, own, f"recall_by_class.{name}")
-        if max(of_class.baseline, of_class.candidate) < thresholds.min_class_boxes:
-            continue
-        if own is None:
+        elif of_class.baseline >= enough:
             yield _least(f"recall of {name}", of_class.recall, thresholds.min_class_recall, "min_class_recall")
-        precision = of_class.precision
-        yield _least(f"precision of {name}", precision, thresholds.min_class_precision, "min_class_precision")
-        yield from _class_shift(name, of_class, thresholds)
-
-
-def _class_shift(name: str, of_class: ClassFigures, thresholds: GateThresholds) -> Iterator[Row]:
-    if of_class.score_shift is not None:
-        yield _shift(f"score shift of {name}", of_class.score_shift, thresholds)
+        if of_class.candidate >= enough:
+            limit = thresholds.min_class_precision
+            yield _least(f"precision of {name}", of_class.precision, limit, "min_class_precision")
+        if of_class.baseline >= enough and of_class.score_shift is not None:
+            yield _shift(f"score shift of {name}", of_class.score_shift, thresholds)
 
 
 def _of_tracks(tracks: TrackFigures, thresholds: GateThresholds) -> Iterator[Row]:
