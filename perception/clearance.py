@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pydantic
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StrictBool
 
 from engines.results import Thresholds
 
@@ -55,13 +55,13 @@ class _Row(BaseModel):
     figure: str
     measured: str
     limit: str
-    passed: bool
+    passed: StrictBool
 
 
 class _Report(BaseModel):
     """The part of `gate.json` that is asked here."""
 
-    passed: bool
+    passed: StrictBool
     candidate: _Judged
     rows: tuple[_Row, ...]
 
@@ -82,8 +82,8 @@ def check_cleared(report: Path, sha256: str, postprocessing: Postprocessing) -> 
             f"{path} is about another bundle: {found.candidate.name}, hash {found.candidate.sha256[:12]}; "
             f"this one's is {sha256[:12]}"
         )
-    if not found.passed:
-        failed = next((row for row in found.rows if not row.passed), None)
+    failed = next((row for row in found.rows if not row.passed), None)
+    if not found.passed or failed:
         why = f": {failed.figure} is {failed.measured}, and the limit is {failed.limit}" if failed else ""
         raise NotClearedError(f"{path} refused this bundle{why}")
     if found.candidate.postprocessing != postprocessing:

@@ -13,6 +13,8 @@ from perception.tracking.tracker import iou
 
 Mask = NDArray[np.bool_]
 
+_TIE = 1e-6  # of IoU: of boxes that lie alike, those of like scores are partners
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -74,10 +76,11 @@ def match(baseline: Seen, candidate: Seen, match_iou: float) -> FrameMatch:
     Exact (an assignment), so that it does not matter which side is asked first.
     """
     one, other = baseline.found, candidate.found
-    gains = iou(one.boxes_xyxy.astype(np.float64), other.boxes_xyxy.astype(np.float64))
-    gains[(gains < match_iou) | (one.classes[:, None] != other.classes[None])] = 0
-    rows, columns = assign(gains)
-    return FrameMatch(baseline, candidate, rows, columns, gains[rows, columns])
+    overlaps = iou(one.boxes_xyxy.astype(np.float64), other.boxes_xyxy.astype(np.float64))
+    closeness = 1 - np.abs(one.scores[:, None] - other.scores[None])
+    is_same = (overlaps >= match_iou) & (one.classes[:, None] == other.classes[None])
+    rows, columns = assign(np.where(is_same, overlaps + _TIE * closeness, 0))
+    return FrameMatch(baseline, candidate, rows, columns, overlaps[rows, columns])
 
 
 def doubles(found: Detections, double_iou: float) -> Mask:

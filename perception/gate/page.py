@@ -94,7 +94,7 @@ def _plots(judgement: Judgement) -> str:
 
 def _worst(frames: Sequence[WorstFrame]) -> str:
     if not frames:
-        return "<h2>The worst frames</h2><p>No frame differs: boxes and scores are equal to the last bit.</p>"
+        return "<h2>The worst frames</h2><p>No frame differs: the boxes and scores of both are equal.</p>"
     parts = []
     for frame in frames:
         parts.append(f"<h3>{escape(frame.where)}</h3><p class='soft'>{escape(frame.what)}</p>")

@@ -27,6 +27,7 @@ _ROOM = 3.0  # times a box's size: what is around it is needed to know it
 _CLOSEST, _NO_CLOSER = 0.15, 0.6  # of the frame's width and height
 _BOTH: Colour = (110, 190, 90)  # green: on the other side too
 _ALONE: Colour = (50, 50, 240)  # red: only here
+_EQUAL = 1e-6  # harm below it is the rounding of an IoU
 _FAILED = 1e6  # the harm of a frame that only one side can answer: nothing is worse
 
 
@@ -55,7 +56,7 @@ class WorstFrames:
         """Take a frame in if it is among the worst so far. `match`: None where a side failed."""
         harm = match.harm if match else _FAILED
         self._offered += 1
-        if harm <= 0 or (len(self._heap) == KEPT and harm <= self._heap[0][0]):
+        if harm < _EQUAL or (len(self._heap) == KEPT and harm <= self._heap[0][0]):
             return
         alone = (match.only_baseline, match.only_candidate) if match else (None, None)
         drawn = [self._picture(frame.image, look, mask) for look, mask in zip(looks, alone, strict=True)]
