@@ -67,7 +67,7 @@ def write_report(judgement: Judgement, folder: Path, *, replace_existing: bool =
         raise UsageError(str(folder), f"cannot be written ({error.strerror})", "choose another place") from None
     finally:
         for rest in (draft, old):
-            if rest is not None and rest != folder:
+            if rest is not None:
                 shutil.rmtree(rest, ignore_errors=True)
 
 

@@ -20,7 +20,15 @@ import tiny_networks
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle, load_bundle
+from engines.inference import decoder_for
+from engines.results import Thresholds
+from engines.runtime import open_engine
 from perception.commands.app import main
+from perception.gate.side import Side
+from perception.gate.thresholds import GateThresholds
+from perception.network import Network
+from perception.tracking import TrackerSettings
+from sensors.frame import Frame
 
 
 @dataclass(frozen=True)
@@ -164,19 +172,50 @@ def test_a_class_may_have_a_limit_of_its_own(gate: Cli, baseline: Bundle, tmp_pa
     assert gate(damaged, limits=loose + "recall_by_class = { bleu = 0.5 }\n").code == 2
 
 
-def test_accuracy_is_judged_where_there_are_labels(gate: Cli, baseline: Bundle, drive: Path, tmp_path: Path) -> None:
-    dataset = tmp_path / "labelled"
+def labelled(drive: Path, dataset: Path, truth: str) -> Path:
+    """The drive's images as a dataset, with the same truth for each."""
     shutil.copytree(drive, dataset / "images" / "val")
     (dataset / "labels" / "val").mkdir(parents=True)
     for image in drive.iterdir():
-        (dataset / "labels" / "val" / f"{image.stem}.txt").write_text("2 0.6875 0.625 0.375 0.5\n")
+        (dataset / "labels" / "val" / f"{image.stem}.txt").write_text(truth)
     (dataset / "data.yaml").write_text("val: images/val\nnames: [blue, green, red]\n")
+    return dataset
+
+
+def test_accuracy_is_judged_where_there_are_labels(gate: Cli, baseline: Bundle, drive: Path, tmp_path: Path) -> None:
+    dataset = labelled(drive, tmp_path / "labelled", "2 0.6875 0.625 0.375 0.5\n")
     same = gate(baseline.folder, "--labels", dataset)
     assert same.code == 0
     assert same.facts["ap50"]["baseline"] == same.facts["ap50"]["candidate"] > 0.9
     assert same.facts["ap50"]["images"] == made.FRAMES
     swapped = gate(made.swapped_classes(baseline, tmp_path / "swapped"), "--labels", dataset)
     assert "AP50 on labelled images" in swapped.refused
+
+
+def test_accuracy_is_judged_with_each_sides_own_nms(gate: Cli, baseline: Bundle, drive: Path, tmp_path: Path) -> None:
+    both_red_things = "2 0.6875 0.625 0.375 0.5\n2 0.78125 0.625 0.375 0.5\n"
+    dataset = labelled(drive, tmp_path / "labelled", both_red_things)
+    ended = gate(baseline.folder, "--labels", dataset, "--candidate-nms", 0.5)
+    assert "AP50 on labelled images" in ended.refused
+    assert ended.facts["ap50"]["baseline"] > ended.facts["ap50"]["candidate"] + 0.3
+
+
+def test_ids_last_over_frames_whatever_their_order(baseline: Bundle) -> None:
+    with open_engine(baseline, "onnxruntime", slots=1) as engine:
+        network = Network(baseline, engine, decoder_for(baseline, engine), Thresholds(), TrackerSettings())
+        side = Side(network, baseline.labels, GateThresholds())
+        ids = []
+        for number, blue in enumerate((250, 165)):  # the best of all boxes, then worse than one of red
+            frame = Frame("front", number, number * 100_000_000, 0, 0, tiny_networks.solid(blue))
+            seen = side.look(frame, 0).seen
+            assert seen is not None
+            ids.append(dict(zip(seen.found.scores.round(2).tolist(), seen.found.track_ids.tolist(), strict=True)))
+        again = side.look(Frame("front", 0, 0, 0, 0, tiny_networks.solid(165)), 1).seen
+        assert again is not None
+    assert list(ids[0]) == pytest.approx([0.98, 0.7, 0.6])
+    assert list(ids[1]) == pytest.approx([0.7, 0.65, 0.6])
+    assert next(iter(ids[0].values())) == list(ids[1].values())[1]
+    assert again.found.track_ids[0] == 1, "another drive begins anew"
 
 
 # --- what the report shows -----------------------------------------------------------------------------
@@ -227,6 +266,16 @@ def test_the_pictures_show_on_which_side_a_box_stands_alone(
     assert [path.name for path in report.parent.iterdir()] == ["gate"]
 
 
+def test_the_worst_frames_come_first_and_the_least_are_left_out(gate: Cli, baseline: Bundle, tmp_path: Path) -> None:
+    gate(made.damaged(baseline, tmp_path / "damaged"), "--report", tmp_path / "gate")
+    page = (tmp_path / "gate" / "index.html").read_text()
+    shown = [int(number) for number in re.findall(r"frame (\d+)</h3>", page)]
+    # The blue thing that is lost scores the more the more blue there is: most in every eighth frame.
+    assert shown[:3] == [7, 15, 23]
+    assert len(shown) == 20
+    assert not {0, 8, 16} & set(shown)
+
+
 def test_the_report_of_what_is_equal_says_so(gate: Cli, baseline: Bundle, tmp_path: Path) -> None:
     assert gate(baseline.folder, "--report", tmp_path / "gate").code == 0
     page = (tmp_path / "gate" / "index.html").read_text()
@@ -254,6 +303,7 @@ def test_a_report_is_replaced_only_when_asked_and_never_anything_else(
     assert (report / "gate.json").read_bytes() == before
     assert gate(baseline.folder, "--report", report, "--force", "--candidate-nms", 0.9).code == 1
     assert json.loads((report / "gate.json").read_text())["passed"] is False
+    assert {path.name for path in tmp_path.iterdir()} == {"gate", "limits.toml"}
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "data").write_text("mine")
