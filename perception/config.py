@@ -15,6 +15,7 @@ from engines.errors import BundleError
 from engines.results import Thresholds
 from engines.settings_file import SettingsError, Strict, parse
 from perception.camera import Camera, Polygon
+from perception.clearance import NotClearedError, Postprocessing, check_cleared
 from perception.errors import UsageError
 from perception.recording.parts import RecordSettings
 from sensors.drives.mcap.drive_writer import Images
@@ -71,13 +72,24 @@ def _checked(uri: str, loop: int) -> str:
 
 
 class NetworkSettings(Strict):
-    """One `[[network]]`. `thresholds`: smallest score by class name, and `default` for the others."""
+    """One `[[network]]`. `thresholds`: smallest score by class name, and `default` for the others.
+
+    `require_gate`: only what the report of a `perception gate` in the folder `gate_report` passed is loaded.
+    """
 
     bundle: Path
     engine: str = "auto"
     threads: Annotated[int, Field(ge=1)] = 1
     thresholds: dict[str, Share] = Field(default_factory=dict)
     nms: Share = 0.65
+    require_gate: bool = False
+    gate_report: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_a_report(self) -> NetworkSettings:
+        if self.require_gate and self.gate_report is None:
+            raise ValueError("require_gate: no gate_report is given; name the folder of a `perception gate --report`")
+        return self
 
     def thresholds_of(self, bundle: Bundle) -> Thresholds:
         """The thresholds by class index. Raises `SettingsError` on a class that the bundle does not have."""
@@ -165,6 +177,8 @@ class Vehicle:
                 self.thresholds.append(network.thresholds_of(bundle))
             except SettingsError as error:
                 raise UsageError(str(path), f"network.{index}.thresholds.{error}", _REMEDY) from None
+            if network.require_gate and network.gate_report is not None:
+                self._check_gate(index, bundle, self._beside(network.gate_report))
 
     @property
     def sources(self) -> Mapping[str, str]:
@@ -176,6 +190,17 @@ class Vehicle:
         """The folder of the stream's keys."""
         publish = self.settings.publish
         return self._beside(publish.keys) if publish and publish.keys else None
+
+    def _check_gate(self, index: int, bundle: Bundle, report: Path) -> None:
+        try:
+            check_cleared(report, bundle.sha256, Postprocessing.of(self.thresholds[index], bundle.labels))
+        except NotClearedError as error:
+            raise UsageError(
+                str(self.path),
+                f"network.{index}.gate_report: {error}",
+                f"judge it with `perception gate --baseline BUNDLE --candidate {bundle.folder} DRIVE --report {report}`"
+                ", or set require_gate = false",
+            ) from None
 
     def _uri(self, uri: str) -> str:
         scheme, rest = split_scheme(uri)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
+from typing import TypeAlias
 
 import av
 import cv2
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from engines.drawing import draw_box, draw_text
 from engines.results import ClassMap, Detections, Found, SegmentationMap
+
+Colour: TypeAlias = tuple[int, int, int]  # B, G, R
 
 _GOLDEN_ANGLE = 0.618033988749895  # of a turn: neighbouring ids get hues far apart
 # Of masks, B, G, R: apart from each other and from asphalt, sky and trees.
@@ -48,11 +51,12 @@ def draw(
     detections: Sequence[Found],
     labels: Sequence[Sequence[str]],
     caption: str = "",
+    box_colours: Sequence[Sequence[Colour]] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw on a copy of a BGR image, enlarged by a whole factor where it is small; one `labels` a network.
 
-    Masks lie under all boxes, with a legend of the classes that are seen in the upper left corner. On top is what has
-    an id, the best last.
+    `box_colours`: of each network's boxes, in their order; else a box has the colour of its track. Masks lie under all
+    boxes, with a legend of the classes that are seen in the upper left corner. On top is what has an id, the best last.
     """
     factor = max(1, min(-(-_MIN_HEIGHT // image.shape[0]), _MOST_SIDE // image.shape[1]))
     size = (image.shape[1] * factor, image.shape[0] * factor)
@@ -67,14 +71,15 @@ def draw(
                 legend += _draw_mask(canvas, of_group, names, colours)
     for row, (name, colour) in enumerate(legend, 1):
         draw_text(canvas, name, 0, round(row * 2 * text_pixels), colour, text_pixels)
-    for found, names in zip(detections, labels, strict=True):
+    for network, (found, names) in enumerate(zip(detections, labels, strict=True)):
         if not isinstance(found, Detections):
             continue
         for index in _drawing_order(found):
             track, class_ = int(found.track_ids[index]), int(found.classes[index])
             name = f"#{track} {names[class_]}" if track else names[class_]
             text = f"{name} {found.scores[index]:.2f}"
-            draw_box(canvas, found.boxes_xyxy[index] * factor, text, colour_of(track), text_pixels)
+            colour = box_colours[network][index] if box_colours else colour_of(track)
+            draw_box(canvas, found.boxes_xyxy[index] * factor, text, colour, text_pixels)
     if caption:
         draw_text(canvas, caption, 0, canvas.shape[0], (40, 40, 40), text_pixels)
     return canvas

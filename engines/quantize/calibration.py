@@ -148,8 +148,8 @@ def _facts(
         }
         if (accuracy := judgement.accuracy) is not None:
             judged[judgement.engine]["ap50"] = {
-                "float32": round(accuracy.float_ap50, 4),
-                "int8": round(accuracy.int8_ap50, 4),
+                "float32": round(accuracy.before.ap50, 4),
+                "int8": round(accuracy.after.ap50, 4),
                 "loss_5_to_95_percent": [round(bound, 4) for bound in accuracy.loss_bounds],
             }
     return {

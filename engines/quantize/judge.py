@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-
+from engines.accuracy_loss import AccuracyLoss
 from engines.bench import cpu_ms
 from engines.bundle import LABELS, MODEL, SETTINGS, Bundle, load_bundle
 from engines.datasets import Dataset
@@ -22,8 +20,6 @@ from engines.runtime import open_engine
 
 REFERENCE = "onnxruntime"  # where the search for layers is judged; the end is judged on every engine
 _THRESHOLDS = Thresholds(score=0.05)  # low: criteria have their own
-_DRAWS, _SEED = 1000, 0
-_TAILS = (5, 95)  # percentiles of the bootstrap
 
 
 def cpu_engines() -> tuple[str, ...]:
@@ -46,48 +42,13 @@ class Limits:
     min_same: float = 0.9
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """The float and the INT8 network on the same labelled images."""
-
-    before: Evaluation
-    after: Evaluation
-
-    @property
-    def float_ap50(self) -> float:
-        """What the float network reaches."""
-        return self.before.ap50
-
-    @property
-    def int8_ap50(self) -> float:
-        """What the INT8 network reaches."""
-        return self.after.ap50
-
-    @property
-    def loss(self) -> float:
-        """AP50 that INT8 lost; below 0 it gained."""
-        return self.before.ap50 - self.after.ap50
-
-    @cached_property
-    def loss_bounds(self) -> tuple[float, float]:
-        """Between what the loss lies, 5 to 95 % of a paired bootstrap (Efron and Tibshirani 1993).
-
-        Images are drawn again, the same ones for both. A loss is real, and no chance of these images, where the
-        lower bound is above 0.
-        """
-        draws = np.random.default_rng(_SEED).integers(0, self.before.images, (_DRAWS, self.before.images))
-        losses = np.array([self.before.ap50_of(drawn) - self.after.ap50_of(drawn) for drawn in draws])
-        low, high = np.percentile(losses[np.isfinite(losses)], _TAILS)
-        return float(low), float(high)
-
-
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """One engine's word on an INT8 network."""
 
     engine: str
     agreement: Agreement
-    accuracy: Accuracy | None  # None without labels
+    accuracy: AccuracyLoss | None  # None without labels
 
     def objection(self, limits: Limits) -> str:
         """Why it is refused, in words; nothing where it passes."""
@@ -99,7 +60,7 @@ class Judgement:
         if self.accuracy is not None and self.accuracy.loss > limits.max_loss:
             return (
                 f"on {self.engine} it loses {self.accuracy.loss:.3f} AP50 "
-                f"({self.accuracy.float_ap50:.3f} to {self.accuracy.int8_ap50:.3f}), "
+                f"({self.accuracy.before.ap50:.3f} to {self.accuracy.after.ap50:.3f}), "
                 f"and --max-loss is {limits.max_loss:g}"
             )
         return ""
@@ -191,13 +152,13 @@ class Judge:
             fed = ((picture.pixels, picture.place) for picture in pictures)
             return list(found_on(opened, decoder_for(bundle, opened), fed, _THRESHOLDS))
 
-    def _accuracy(self, bundle: Bundle, engine: str) -> Accuracy | None:
+    def _accuracy(self, bundle: Bundle, engine: str) -> AccuracyLoss | None:
         if self._dataset is None:
             return None
         if engine not in self._float_accuracy:
             self._float_accuracy[engine] = self._evaluate(self._float, engine, self._dataset)
         before, after = self._float_accuracy[engine], self._evaluate(bundle, engine, self._dataset)
-        return Accuracy(before, after)
+        return AccuracyLoss(before, after)
 
     def _evaluate(self, bundle: Bundle, engine: str, dataset: Dataset) -> Evaluation:
         return evaluate(bundle, dataset, engine=engine, threads=self._threads, class_map=self._class_map)

@@ -100,7 +100,7 @@ def in_words(verdict: Verdict) -> str:
     worst = min(verdict.judgements, key=lambda judgement: judgement.agreement.share)
     text = f"finds {worst.agreement.share:.3f} of what float finds"
     if worst.accuracy is not None:
-        text += f", AP50 {worst.accuracy.int8_ap50:.3f} (float {worst.accuracy.float_ap50:.3f})"
+        text += f", AP50 {worst.accuracy.after.ap50:.3f} (float {worst.accuracy.before.ap50:.3f})"
     return text if verdict.same is None else f"{text}, {verdict.same.share:.3f} the same on both engines"
 
 

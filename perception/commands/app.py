@@ -11,6 +11,7 @@ import typer
 from perception.commands.dataset import app as dataset_app
 from perception.commands.drive import app as drive_app
 from perception.commands.engine import app as engine_app
+from perception.commands.gate import gate
 from perception.commands.keys import app as keys_app
 from perception.commands.record import record
 from perception.commands.replay import replay
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command(no_args_is_help=True)(replay)
 app.command(no_args_is_help=True)(run)
 app.command(no_args_is_help=True)(record)
+app.command(no_args_is_help=True)(gate)
 app.command(no_args_is_help=True)(subscribe)
 app.command(no_args_is_help=True)(view)
 app.add_typer(dataset_app, name="dataset")

@@ -109,7 +109,7 @@ def calibrate(
             low, high = accuracy.loss_bounds
             verdict = "a real loss" if low > 0 else "a real gain" if high < 0 else "may be chance"
             line += (
-                f"; AP50 {accuracy.float_ap50:.3f} to {accuracy.int8_ap50:.3f}, "
+                f"; AP50 {accuracy.before.ap50:.3f} to {accuracy.after.ap50:.3f}, "
                 f"lost {accuracy.loss:+.3f} ({low:+.3f} to {high:+.3f}, {verdict})"
             )
         print(f"{line}; float32 {before_ms:.1f} ms of CPU, INT8 {after_ms:.1f} ms ({before_ms / after_ms:.2f} x)")
@@ -126,7 +126,7 @@ def _facts(result: Calibration, sha256: str, size: int) -> dict[str, Any]:
             "cpu_ms": {"float32": round(before_ms, 4), "int8": round(after_ms, 4)},
         }
         if (accuracy := judgement.accuracy) is not None:
-            facts["ap50"] = {"float32": round(accuracy.float_ap50, 6), "int8": round(accuracy.int8_ap50, 6)}
+            facts["ap50"] = {"float32": round(accuracy.before.ap50, 6), "int8": round(accuracy.after.ap50, 6)}
             facts["loss_bounds"] = [round(bound, 6) for bound in accuracy.loss_bounds]
         engines[judgement.engine] = facts
     return {

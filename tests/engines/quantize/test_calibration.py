@@ -19,7 +19,7 @@ from engines.evaluate import evaluate
 from engines.importing import ImportOptions, import_network
 from engines.passport import read_passport
 from engines.quantize.calibration import Calibration, CalibrationRequest, calibrate, scales_sha256
-from engines.quantize.judge import Accuracy, Limits
+from engines.quantize.judge import Limits
 from engines.quantize.lint import lint
 from engines.runtime import ENGINES
 from sensors.opening import open_source
@@ -88,8 +88,8 @@ def test_labels_judge_too(bundles: dict[str, Bundle], drive: Path, tmp_path: Pat
     for judgement in result.verdict.judgements:
         assert judgement.accuracy is not None
         found = evaluate(load_bundle(tmp_path / "int8"), dataset, engine=judgement.engine)
-        assert judgement.accuracy.int8_ap50 == pytest.approx(found.ap50)
-        assert judgement.accuracy.float_ap50 == pytest.approx(evaluate(bundles["fragile"], dataset).ap50)
+        assert judgement.accuracy.after.ap50 == pytest.approx(found.ap50)
+        assert judgement.accuracy.before.ap50 == pytest.approx(evaluate(bundles["fragile"], dataset).ap50)
         low, high = judgement.accuracy.loss_bounds
         assert low <= judgement.accuracy.loss <= high
 

@@ -1,0 +1,131 @@
+"""A report's folder: `index.html` for people and `gate.json` for `run` and scripts, there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from engines.passport import read_passport
+from perception.clearance import GATE_FILE
+from perception.errors import UsageError
+from perception.gate.figures import ClassFigures
+from perception.gate.judging import Judgement
+from perception.gate.page import page
+
+PAGE_FILE = "index.html"
+FORMAT = 1  # of gate.json; keys are only ever added
+
+
+def check_report_place(folder: Path, *, replace_existing: bool) -> None:
+    """Raise `UsageError` where a report cannot take this place. Call it before what takes long."""
+    if not os.path.lexists(folder):
+        return
+    if not replace_existing:
+        raise UsageError(str(folder), "exists already", "choose another folder, or replace a report with --force")
+    if not (folder / GATE_FILE).is_file():  # never a folder that is something else
+        raise UsageError(
+            str(folder), "exists and is no gate report", "choose another folder; --force replaces reports only"
+        )
+
+
+def write_report(judgement: Judgement, folder: Path, *, replace_existing: bool = False) -> None:
+    """Write a judgement's report. Raises `UsageError`; `folder` is then as it was."""
+    check_report_place(folder, replace_existing=replace_existing)
+    folder = folder.resolve()  # a link keeps its place
+    made = _made()
+    texts = {
+        PAGE_FILE: page(judgement, f"{made['at']}, {made['by']}"),
+        GATE_FILE: json.dumps({**facts(judgement), **made}, indent=2, ensure_ascii=False) + "\n",
+    }
+    draft: Path | None = None
+    old: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        draft.chmod(0o755)  # mkdtemp makes it private; a report is not
+        for name, text in texts.items():
+            with (draft / name).open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        if folder.exists():
+            old = draft.with_name(f"{draft.name}-old")
+            folder.rename(old)
+        draft.rename(folder)
+    except OSError as error:
+        if old is not None and not folder.exists():
+            with suppress(OSError):
+                old.rename(folder)
+        raise UsageError(str(folder), f"cannot be written ({error.strerror})", "choose another place") from None
+    finally:
+        for rest in (draft, old):
+            if rest is not None:
+                shutil.rmtree(rest, ignore_errors=True)
+
+
+def facts(judgement: Judgement) -> dict[str, Any]:
+    """All that was measured, as `--json` prints it and `gate.json` holds it."""
+    measured, request = judgement.measured, judgement.request
+    sides = {
+        side: {
+            "name": bundle.name,
+            "sha256": bundle.sha256,
+            "postprocessing": post.model_dump(),
+            "passport": read_passport(bundle.folder),
+        }
+        for side, bundle, post in zip(
+            ("baseline", "candidate"), judgement.bundles, measured.postprocessing, strict=True
+        )
+    }
+    slowdowns = (
+        {f"p{percent}": asdict(measured.latencies.slowdown(percent)) for percent in (50, 99)}
+        if measured.latencies.baseline_ns
+        else None
+    )
+    accuracy = measured.accuracy
+    return {
+        "format": FORMAT,
+        "passed": judgement.passed,
+        **sides,
+        "engine": judgement.engine,
+        "threads": request.threads,
+        "drives": list(request.drives),
+        "start_s": request.span.start_ns / 1e9,
+        "duration_s": None if request.span.duration_ns is None else request.span.duration_ns / 1e9,
+        "frames": judgement.frames,
+        "faults": judgement.faults,
+        "rows": [asdict(row) for row in judgement.rows],
+        "all_classes": _class_facts(measured.figures.all_classes),
+        "per_class": {name: _class_facts(of_class) for name, of_class in measured.figures.per_class().items()},
+        "share_of_doubles": measured.figures.share_of_doubles(),
+        "tracks": asdict(measured.tracks),
+        "failures": asdict(measured.failures),
+        "latency": slowdowns,
+        "ap50": None
+        if accuracy is None
+        else {
+            "baseline": accuracy.before.ap50,
+            "candidate": accuracy.after.ap50,
+            "loss_bounds": accuracy.loss_bounds,
+            "images": accuracy.before.images,
+        },
+        "thresholds": request.thresholds.model_dump(),
+    }
+
+
+def _class_facts(figures: ClassFigures) -> dict[str, Any]:
+    shares = {"recall": figures.recall, "precision": figures.precision, "match_rate": figures.match_rate}
+    return {**asdict(figures), **shares}
+
+
+def _made() -> dict[str, str]:
+    at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"at": at, "by": f"edge-perception {version('edge-perception')}"}
