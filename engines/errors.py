@@ -5,6 +5,7 @@ RequestError
 └── BundleError         a bundle, or the ONNX file it is made from, is wrong (exit code 2)
 EdgePerceptionError
 ├── EngineError         an engine cannot start, or one inference failed (exit code 3)
+├── PlanRefusedError    a plan runs less in INT8 than was required (exit code 1)
 └── CalibrationRefusedError   no INT8 network was good enough (exit code 1)
 """
 
@@ -27,5 +28,11 @@ class EngineError(EdgePerceptionError):
 
 class CalibrationRefusedError(EdgePerceptionError):
     """Every INT8 network that was tried lost more than it may. Nothing was written."""
+
+    exit_code = EXIT_ANSWER_IS_NO
+
+
+class PlanRefusedError(EdgePerceptionError):
+    """A plan that runs less in INT8 than was required. Nothing was written."""
 
     exit_code = EXIT_ANSWER_IS_NO
