@@ -156,7 +156,7 @@ def _shapes(proto: Any, bundle: Bundle) -> dict[str, tuple[int, ...]]:
     size = bundle.settings.input
     image = (1, 3, size.height, size.width) if size.layout == "NCHW" else (1, size.height, size.width, 3)
     constants = {tensor.name for tensor in proto.graph.initializer}
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for value in proto.graph.input:
         axes = value.type.tensor_type.shape.dim
         if value.name not in constants and len(axes) == len(image) and any(not axis.dim_value for axis in axes):

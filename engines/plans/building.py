@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -133,7 +134,9 @@ def build_plan(
     timed = None
     if has(config, "create_timing_cache"):
         timed = config.create_timing_cache(cache.read_bytes() if cache.exists() else b"")
-        config.set_timing_cache(timed, False)
+        with warnings.catch_warnings():  # deprecated by TensorRT for RTX, which times nothing
+            warnings.simplefilter("ignore", DeprecationWarning)
+            config.set_timing_cache(timed, False)
     watch = _Watch()
     monitor = watch.monitor(trt)  # the builder keeps no reference to it
     if monitor is not None:
@@ -142,7 +145,7 @@ def build_plan(
     if plan is None:
         raise EngineError(f"{library.flavor} {library.version}", f"builds no plan ({log.first_error()})", "see README")
     if timed is not None:
-        keep(cache, bytes(config.get_timing_cache().serialize()))
+        keep(cache, bytes(timed.serialize()))
     content = bytes(plan)
     rows = builder_table(text for _, text in log.lines)
     return Built(content, rows or _inspected(library, log, content), tuple(flags))
@@ -197,12 +200,21 @@ def _set_profile(builder: Any, network: Any, config: Any, shapes: Mapping[str, S
 
 def _in_thread(work: Callable[[], Any], watch: _Watch, can_cancel: bool, say: Callable[[str], None]) -> Any:
     done: list[Any] = []
-    thread = threading.Thread(target=lambda: done.append(work()), name="plan-builder", daemon=True)
+    failed: list[BaseException] = []
+    finished = threading.Event()  # not Thread.join: once interrupted, it takes the thread for dead
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:  # raised again where it is waited for
+            failed.append(error)
+        finally:
+            finished.set()
+
     began_s = said_s = time.monotonic()
-    thread.start()
+    threading.Thread(target=run, name="plan-builder", daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(0.2)
+        while not finished.wait(0.1):
             now_s = time.monotonic()
             if now_s - said_s >= _SAY_EVERY_S:
                 said_s = now_s
@@ -210,9 +222,11 @@ def _in_thread(work: Callable[[], Any], watch: _Watch, can_cancel: bool, say: Ca
     except BaseException:  # Ctrl-C; the next step of the builder asks whether to go on
         watch.cancelled = True
         if can_cancel:
-            thread.join()
+            finished.wait()
         raise
-    return done[0] if done else None
+    if failed:
+        raise failed[0]
+    return done[0]
 
 
 def _parser_error(parser: Any) -> str:

@@ -21,12 +21,16 @@ _ROW = re.compile(
 )
 _TYPE = re.compile(r"Dimensions: .*?Datatype: (\w+)", re.S)
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
+_MISREAD = {"unsigned", "zero-point"}
 _MOVES = ("Resize", "Concat", "MaxPool", "Reshape", "Transpose", "Slice", "Upsample")
 
 
 @dataclass(frozen=True, slots=True)
 class LayerPrecision:
-    """A convolution. `runs_in` is `int8`, `float` or `unknown`; `why` says why one with scales is not INT8."""
+    """A convolution. `runs_in`: `int8`, `int8-misread` (other numbers than were meant), `float`, `unknown`.
+
+    `why` is what the graph has to do with it.
+    """
 
     name: str
     has_scales: bool
@@ -43,7 +47,7 @@ class LayerReport:
     @property
     def int8(self) -> int:
         """Convolutions that run in INT8 and read what was meant."""
-        return sum(layer.runs_in == "int8" and not layer.why for layer in self.layers)
+        return sum(layer.runs_in == "int8" for layer in self.layers)
 
     @property
     def intended(self) -> int:
@@ -108,6 +112,8 @@ def layer_report(proto: Any, rows: list[tuple[str, str]]) -> LayerReport:
         scaled = any(_is_dequantised(producers, tensor) for tensor in node.input[:2])
         runs_in = _precision(name, rows)
         kinds = faults.get(name, [])
+        if runs_in == "int8" and _MISREAD.intersection(kinds):
+            runs_in = "int8-misread"
         why = [_reason(kind, node, producers) for kind in kinds]
         if scaled and not why and runs_in == "float":
             why.append("this builder has no INT8 kernel for it on this GPU")

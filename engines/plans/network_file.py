@@ -36,7 +36,7 @@ def expand_weights(proto: Any) -> int:
             scale = scale.reshape(shape)
         name = f"{stored.name}/float"
         expanded[stored.name] = numpy_helper.from_array((integers.astype(np.float32) * scale).astype(np.float32), name)
-        attributes = {"axis": axis} if axes else {}
+        attributes: dict[str, Any] = {"axis": axis} if axes else {}
         inputs = [name, *node.input[1:]]
         nodes.append(
             helper.make_node("QuantizeLinear", inputs, [f"{stored.name}/again"], f"{node.name}/quantise", **attributes)
