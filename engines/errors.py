@@ -8,6 +8,7 @@ RequestError
 └── TrainingError       a training cannot be started or resumed as asked (exit code 2)
 EdgePerceptionError
 ├── EngineError         an engine cannot start, or one inference failed (exit code 3)
+├── PlanRefusedError    a plan runs less in INT8 than was required (exit code 1)
 ├── CalibrationRefusedError   no INT8 network was good enough (exit code 1)
 └── DivergedError       a training's loss is no number any more (exit code 3)
 """
@@ -49,3 +50,9 @@ class TrainingError(RequestError):
 
 class DivergedError(EdgePerceptionError):
     """A training whose loss is no number any more: its last good checkpoint stays."""
+
+
+class PlanRefusedError(EdgePerceptionError):
+    """A plan that runs less in INT8 than was required. Nothing was written."""
+
+    exit_code = EXIT_ANSWER_IS_NO

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from perception.commands.build import build
 from perception.commands.calibrate import calibrate
 from perception.commands.pairs import class_pairs, split_pair
 from perception.commands.train import export, train
@@ -15,10 +16,13 @@ from perception.commands.train import export, train
 if TYPE_CHECKING:
     from engines.bundle import Bundle
 
-app = typer.Typer(help="Networks as bundles: train, import, inspect, bench, evaluate, calibrate.", no_args_is_help=True)
+app = typer.Typer(
+    help="Networks as bundles: train, import, inspect, bench, evaluate, calibrate, build.", no_args_is_help=True
+)
 app.command(no_args_is_help=True)(train)
 app.command(no_args_is_help=True)(export)
 app.command(no_args_is_help=True)(calibrate)
+app.command(no_args_is_help=True)(build)
 
 Vector = tuple[float, float, float]
 

@@ -12,6 +12,7 @@ import onnx
 import pytest
 import tiny_networks
 
+from engines.accuracy_loss import AccuracyLoss
 from engines.bundle import Bundle, load_bundle
 from engines.datasets import Dataset, LabelledImage, open_dataset
 from engines.errors import BundleError, CalibrationRefusedError
@@ -98,10 +99,10 @@ def test_a_loss_is_bounded_by_the_same_images_of_both(bundles: dict[str, Bundle]
     found = evaluate(bundles["plain"], labelled(drive, every_second_wrong=True))
     assert 0.1 < found.ap50 < 0.9
     assert np.ptp([found.ap50_of(drawn) for drawn in np.random.default_rng(0).integers(0, 40, (50, 40))]) > 0.05
-    assert Accuracy(found, found).loss_bounds == (0, 0)  # however the images are drawn
+    assert AccuracyLoss(found, found).loss_bounds == (0, 0)  # however the images are drawn
     better = evaluate(bundles["plain"], labelled(drive))
-    low, high = Accuracy(better, found).loss_bounds
-    assert 0 < low < Accuracy(better, found).loss < high
+    low, high = AccuracyLoss(better, found).loss_bounds
+    assert 0 < low < AccuracyLoss(better, found).loss < high
 
 
 def test_what_loses_more_than_it_may_is_never_written(bundles: dict[str, Bundle], drive: Path, tmp_path: Path) -> None:

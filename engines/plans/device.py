@@ -1,0 +1,45 @@
+"""The GPU that a plan is for, by the driver's own word. No driver is no error here: the caller decides."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A CUDA device. `architecture` is `sm_87`; `cuda` is the newest CUDA that its driver runs, `12.6`."""
+
+    name: str
+    architecture: str
+    cuda: str
+
+    def facts(self) -> dict[str, Any]:
+        """For a passport."""
+        return asdict(self)
+
+
+def find_gpu(index: int = 0) -> Gpu | None:
+    """Ask the driver; None where there is no driver or no such device."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, major, minor, version = ctypes.c_int(), ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    name = ctypes.create_string_buffer(256)
+    calls: tuple[Callable[[], int], ...] = (
+        lambda: cuda.cuInit(0),
+        lambda: cuda.cuDeviceGet(ctypes.byref(device), index),
+        lambda: cuda.cuDeviceGetName(name, len(name), device),
+        lambda: cuda.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device),
+        lambda: cuda.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device),
+        lambda: cuda.cuDriverGetVersion(ctypes.byref(version)),
+    )
+    if any(call() != 0 for call in calls):
+        return None
+    runs = f"{version.value // 1000}.{version.value % 1000 // 10}"
+    return Gpu(name.value.decode(errors="replace"), f"sm_{major.value}{minor.value}", runs)

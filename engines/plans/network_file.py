@@ -1,0 +1,64 @@
+"""The ONNX file as a given TensorRT wants it: weights expanded for 8.x, halves where types bind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import helper, numpy_helper
+
+
+def has_scales(proto: Any) -> bool:
+    """Whether it is an explicit INT8 network."""
+    return any(node.op_type == "DequantizeLinear" for node in proto.graph.node)
+
+
+def expand_weights(proto: Any) -> int:
+    """Turn each S8 weight behind a DequantizeLinear into float behind Q and DQ, in place; give their number.
+
+    The float is what the DequantizeLinear gave, so that quantising it again gives the same integers.
+    """
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    nodes: list[Any] = []
+    expanded: dict[str, Any] = {}
+    for node in proto.graph.node:
+        stored = constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if stored is None or stored.name in expanded:
+            nodes.append(node)
+            continue
+        axes = [helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == "axis"]
+        axis = axes[0] if axes else 1
+        integers = numpy_helper.to_array(stored)
+        scale = numpy_helper.to_array(constants[node.input[1]])
+        if scale.size > 1:
+            shape = [1] * integers.ndim
+            shape[axis] = -1
+            scale = scale.reshape(shape)
+        name = f"{stored.name}/float"
+        expanded[stored.name] = numpy_helper.from_array((integers.astype(np.float32) * scale).astype(np.float32), name)
+        attributes: dict[str, Any] = {"axis": axis} if axes else {}
+        inputs = [name, *node.input[1:]]
+        nodes.append(
+            helper.make_node("QuantizeLinear", inputs, [f"{stored.name}/again"], f"{node.name}/quantise", **attributes)
+        )
+        node.input[0] = f"{stored.name}/again"
+        nodes.append(node)
+    copies = []
+    for node in nodes:
+        copy = type(node)()
+        copy.CopyFrom(node)
+        copies.append(copy)
+    del proto.graph.node[:]
+    proto.graph.node.extend(copies)
+    used = {name for node in proto.graph.node for name in node.input}
+    kept = [tensor for tensor in proto.graph.initializer if tensor.name in used] + list(expanded.values())
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(kept)
+    return len(expanded)
+
+
+def in_halves(proto: Any) -> Any:
+    """The network in float16, its inputs and outputs still float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16(proto, keep_io_types=True)
