@@ -34,6 +34,7 @@ for benchmark in replay_speed added_latency cpu_per_frame viewer_cost tracker; d
     part "$benchmark" "$python" "tests/benchmarks/$benchmark.py"
 done
 part soak "$python" tests/soak.py --minutes "$minutes"
+part tensorrt_versions env EDGE_PERCEPTION_ALL_TENSORRT=1 "$python" -m pytest -rs tests/engines/plans/test_signatures.py
 mapfile -t fuzzed < <(grep -rl --include='test_*.py' '^from hypothesis import' tests)
 part fuzz env SOURCE_FUZZ_EXAMPLES="$examples" "$python" -m pytest --hypothesis-profile=long "${fuzzed[@]}"
 
