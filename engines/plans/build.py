@@ -21,7 +21,7 @@ from engines.bundle import Bundle
 from engines.errors import BundleError, EngineError, PlanRefusedError
 from engines.passport import read_passport
 from engines.plans.building import BuildSettings, build_plan
-from engines.plans.device import find_gpu
+from engines.plans.device import driver_version, find_gpu, power_mode
 from engines.plans.layer_report import LayerReport, layer_report
 from engines.plans.library import Library, open_library
 from engines.plans.network_file import expand_weights, has_scales, in_halves
@@ -65,14 +65,16 @@ def build(
     if gpu is None and library.flavor == "tensorrt":
         raise EngineError(request.device, "is not there", "TensorRT builds on the GPU that the plan is for: go there")
     proto, settings = _network(bundle, library, request, index if kind == "dla" else None)
-    target = gpu.architecture if gpu else "any"
+    # TensorRT for RTX makes the kernels when the plan is loaded: its plans are bound to no card.
+    bound = gpu if library.flavor == "tensorrt" else None
+    target = bound.architecture if bound else "any"
     place = output or bundle.folder / "plans" / f"{library.flavor}-{target}-{kind}{index}-{request.precision}"
     if place.exists() and not (replace_existing and (place / PASSPORT).is_file()):
         raise BundleError(str(place), "exists already", "choose another folder with -o, or replace a plan with --force")
     shapes = _shapes(proto, bundle)
     began_s = time.monotonic()
-    say(f"building with {library.flavor} {library.version} for {gpu.name if gpu else 'any card that it supports'}")
-    key = re.sub(r"[^\w.-]+", "_", f"{library.flavor}-{library.version}-{gpu.name if gpu else 'any'}-{target}")
+    say(f"building with {library.flavor} {library.version} for {bound.name if bound else 'any card that it supports'}")
+    key = re.sub(r"[^\w.-]+", "_", f"{library.flavor}-{library.version}-{bound.name if bound else 'any'}-{target}")
     with locked_cache(cache_folder(), key) as cache:
         built = build_plan(library, proto.SerializeToString(), shapes, settings, cache, say)
         cache_sha256 = hashlib.sha256(cache.read_bytes()).hexdigest() if cache.exists() else None
@@ -96,7 +98,10 @@ def build(
         "version": library.version,
         "precision": request.precision,
         "device": request.device,
-        "gpu": gpu.facts() if gpu else None,
+        "gpu": bound.facts() if bound else None,
+        "built_on": gpu.facts() if gpu else None,
+        "driver": driver_version(),
+        "power_mode": power_mode(),
         "flags": list(built.flags),
         "workspace_mib": request.workspace_mib,
         "timing_cache_sha256": cache_sha256,

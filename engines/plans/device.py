@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h
@@ -43,3 +46,19 @@ def find_gpu(index: int = 0) -> Gpu | None:
         return None
     runs = f"{version.value // 1000}.{version.value % 1000 // 10}"
     return Gpu(name.value.decode(errors="replace"), f"sm_{major.value}{minor.value}", runs)
+
+
+def driver_version(path: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """The kernel driver's version, `580.95.05`; None where there is none."""
+    with suppress(OSError):
+        if found := re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", path.read_text(errors="replace")):
+            return found[1]
+    return None
+
+
+def power_mode(path: Path = Path("/var/lib/nvpmodel/status")) -> str | None:
+    """The power mode that a Jetson was last set to, `0002`; None elsewhere."""
+    with suppress(OSError):
+        if found := re.search(r"pmode:(\w+)", path.read_text(errors="replace")):
+            return found[1]
+    return None

@@ -36,7 +36,7 @@ def read_plan(folder: Path, bundle: Bundle, version: str, gpu: Gpu | None) -> by
         raise EngineError(str(folder), "has a passport of another version", _rebuild(bundle, None))
     wrong = mismatches(passport, content, bundle, version, gpu)
     if wrong:
-        raise EngineError(str(folder), "; ".join(wrong), _rebuild(bundle, passport))
+        raise EngineError(str(folder), "; ".join(wrong), _rebuild(bundle, passport, folder))
     return content
 
 
@@ -70,8 +70,9 @@ def _what_it_is(path: Path) -> str:
     return "an .engine or plan of another tool"
 
 
-def _rebuild(bundle: Bundle, passport: dict[str, Any] | None) -> str:
+def _rebuild(bundle: Bundle, passport: dict[str, Any] | None, folder: Path | None = None) -> str:
     command = f"perception engine build {bundle.folder}"
     if passport is not None:
-        command += f" --flavor {passport.get('flavor')} --precision {passport.get('precision')} --force"
+        command += f" --flavor {passport.get('flavor')} --precision {passport.get('precision')}"
+        command += f" --device {passport.get('device')} -o {folder} --force"
     return f"build it here with `{command}`"

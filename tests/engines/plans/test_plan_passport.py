@@ -12,7 +12,7 @@ from int8_networks import bundle_of, network
 
 from engines.bundle import Bundle
 from engines.errors import EngineError
-from engines.plans.device import Gpu
+from engines.plans.device import Gpu, driver_version, power_mode
 from engines.plans.plan_passport import read_plan
 
 ORIN = Gpu("Orin", "sm_87", "12.6")
@@ -34,6 +34,7 @@ def written(bundle: Bundle, content: bytes = CONTENT, **changes: Any) -> Path:
         "flavor": "tensorrt",
         "version": "10.3.0",
         "precision": "int8",
+        "device": "cuda:0",
         "gpu": ORIN.facts(),
         "plan_bytes": len(CONTENT),
         "plan_sha256": hashlib.sha256(CONTENT).hexdigest(),
@@ -77,6 +78,24 @@ def test_another_tools_engine_is_refused(content: bytes, words: str, tmp_path: P
     path.write_bytes(content)
     with pytest.raises(EngineError, match=words):
         read_plan(path, bundle, "10.3.0", ORIN)
+
+
+def test_the_command_builds_it_in_its_place(bundle: Bundle) -> None:
+    folder = written(bundle, version="8.6.2")
+    with pytest.raises(EngineError) as caught:
+        read_plan(folder, bundle, "10.3.0", ORIN)
+    words = f"{bundle.folder} --flavor tensorrt --precision int8 --device cuda:0 -o {folder} --force"
+    assert words in caught.value.remedy
+
+
+def test_driver_and_power_mode_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "facts"
+    assert driver_version(path) is None
+    assert power_mode(path) is None
+    path.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Tue Sep 23 10:11:16 UTC 2025\n")
+    assert driver_version(path) == "580.95.05"
+    path.write_text("pmode:0002 fmode:quiet\n")
+    assert power_mode(path) == "0002"
 
 
 def test_a_folder_that_is_no_plan_is_refused(tmp_path: Path, bundle: Bundle) -> None:
