@@ -23,9 +23,9 @@ from engines.passport import read_passport
 from engines.plans.building import BuildSettings, build_plan
 from engines.plans.device import driver_version, find_gpu, power_mode
 from engines.plans.layer_report import LayerReport, layer_report
-from engines.plans.library import Library, open_library
 from engines.plans.network_file import expand_weights, has_scales, in_halves
 from engines.plans.plan_passport import PASSPORT, PLAN, VERSION
+from engines.plans.tensorrt_library import Library, open_library
 from engines.plans.timing_cache import cache_folder, locked_cache
 from engines.quantize.calibration import scales_sha256
 

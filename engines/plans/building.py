@@ -16,7 +16,7 @@ from typing import Any
 
 from engines.errors import BundleError, EngineError
 from engines.plans.layer_report import builder_table, inspector_table
-from engines.plans.library import Library, has
+from engines.plans.tensorrt_library import Library, has
 from engines.plans.timing_cache import keep
 
 _SAY_EVERY_S = 5.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engines.errors import EngineError
-from engines.plans.library import how_to_get, open_library
+from engines.plans.tensorrt_library import how_to_get, open_library
 from engines.plans.timing_cache import locked_cache
 
 
