@@ -110,7 +110,6 @@ class Recorder:
         self._reason = DISK_FAILED  # why it did not take the last thing that it did not take
         self._bug: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="recorder")
-        self._wall_minus_monotonic_ns = time.time_ns() - time.monotonic_ns()
 
     def __enter__(self) -> Recorder:
         self._parts.check()
@@ -160,7 +159,9 @@ class Recorder:
                 return item
             if isinstance(item, Frame):
                 item = restamped(item, release=_SharedRelease(item.release))
-            self._queue.append(_Waiting(item, item.arrival_ns + self._wall_minus_monotonic_ns, size))
+            # By what the wall clock says now: a vehicle boots with a wrong one and sets it on the way.
+            arrived_ns = item.arrival_ns + time.time_ns() - time.monotonic_ns()
+            self._queue.append(_Waiting(item, arrived_ns, size))
             self._waiting_bytes += size
             self._changed.notify_all()
         return item
