@@ -5,12 +5,12 @@ The builder works in a thread of its own, with Python's lock released, so that p
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Built:
     flags: tuple[str, ...]
 
 
-@lru_cache(maxsize=2)
+@functools.cache
 def _log_of(trt: Any) -> Any:
     """The recording logger of a library: there is one a process, whatever is handed in later."""
 
