@@ -170,6 +170,13 @@ def test_what_comes_too_fast_is_counted_and_stands_in_the_recording_as_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "MOST_WAITING_BYTES", 4 << 20)
+    write = recorder.DriveWriter.write
+
+    def slowly(writer: recorder.DriveWriter, item: Item, *, publish_ns: int) -> None:
+        time.sleep(0.05)  # some machines write faster than this test makes frames
+        write(writer, item, publish_ns=publish_ns)
+
+    monkeypatch.setattr(recorder.DriveWriter, "write", slowly)
     with Recorder(tmp_path / "out.mcap", [FRONT]) as recording:
         for number in range(60):
             recording.take(_numbered(number))
