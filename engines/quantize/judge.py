@@ -33,8 +33,8 @@ class Limits:
 
     `max_loss`: AP50 lost on labelled images. `min_agreement`: share of float's finds that it finds too. `min_same`:
     share of its boxes that another engine puts in the same place. A tiny network in INT8 is so sensitive that the last
-    bit of a SiLU decides where a box lies (yolox_nano, all layers: 76 % the same); what differs from engine to engine
-    at a desk will differ on the vehicle.
+    bit of a SiLU decides where a box lies (yolox_nano, 2 layers in float: 76 % the same); what differs from engine to
+    engine at a desk will differ on the vehicle.
     """
 
     max_loss: float = 0.02

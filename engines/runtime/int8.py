@@ -2,8 +2,10 @@
 
 One file is the truth for every engine: explicit S8 Q/DQ, as TensorRT wants it. On x86 ONNX Runtime runs it 1.4 to 2.8
 times as fast with unsigned activations, and OpenVINO computes Concat -> S8 Q/DQ -> Conv wrongly, in silence (2025.4
-and 2026.4 tried). Adding 128 to a zero point and changing its type changes no value: outputs are the same to the bit
-where nothing else is optimised. Weights stay as they are. On ARM the file is loaded as it is.
+and 2026.4 tried; with AVX-512 and VNNI, not with AMX).
+
+Adding 128 to a zero point and changing its type changes no value: outputs are the same to the bit where nothing else
+is optimised. Weights stay as they are. On ARM the file is loaded as it is.
 """
 
 from __future__ import annotations
