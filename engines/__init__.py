@@ -8,6 +8,7 @@ import os
 import sys
 from importlib.util import find_spec
 from os.path import dirname
+from pathlib import Path
 
 for _sibling in ("sensors", "perception"):
     _spec = find_spec(_sibling)
@@ -22,3 +23,8 @@ for _sibling in ("sensors", "perception"):
 # Both keep a number for the device on its disk.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
+
+
+def default_bundle() -> Path:
+    """Folder of the network that comes along: vehicle, person and cyclist, in INT8. CARD.md in it says how good it is."""
+    return Path(__file__).parent / "bundles" / "road"

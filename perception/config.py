@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from engines import default_bundle
 from engines.bundle import Bundle, load_bundle
 from engines.errors import BundleError
 from engines.results import Thresholds
@@ -77,7 +78,7 @@ class NetworkSettings(Strict):
     `require_gate`: only what the report of a `perception gate` in the folder `gate_report` passed is loaded.
     """
 
-    bundle: Path
+    bundle: Path = Field(default_factory=default_bundle)
     engine: str = "auto"
     threads: Annotated[int, Field(ge=1)] = 1
     thresholds: dict[str, Share] = Field(default_factory=dict)
@@ -136,7 +137,7 @@ class VehicleSettings(Strict):
     """The whole file."""
 
     camera: Annotated[tuple[CameraSettings, ...], Field(min_length=1)]
-    network: Annotated[tuple[NetworkSettings, ...], Field(min_length=1)]
+    network: Annotated[tuple[NetworkSettings, ...], Field(min_length=1)] = (NetworkSettings(),)
     publish: PublishSettings | None = None
     record: RecordingSettings = RecordingSettings()
 

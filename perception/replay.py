@@ -63,8 +63,9 @@ class Replay:
     Its files take their names when it is left without an error; one with nothing in it does not.
     """
 
-    def __init__(self, request: ReplayRequest) -> None:
+    def __init__(self, request: ReplayRequest, observers: Sequence[Callable[[Result], None]] = ()) -> None:
         self._request = request
+        self._watching = observers  # of each result, beside those that the request asks for
         self._opened = ExitStack()
         self._stopping = threading.Event()
         self._cpu_s = 0.0
@@ -116,7 +117,7 @@ class Replay:
                 sender=self._publisher,
             )
             self._previews = Previews(self._publisher, self._outbox.session, [sensor.name for sensor in self.sensors])
-            observers: list[Callable[[Result], None]] = [FailureLog(), self._previews]
+            observers: list[Callable[[Result], None]] = [FailureLog(), self._previews, *self._watching]
             if request.jsonl:
                 observers.append(self._json_lines(request.jsonl, opened))
             if self._videos_by_camera:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from perception.commands.dataset import app as dataset_app
+from perception.commands.demo import demo
 from perception.commands.drive import app as drive_app
 from perception.commands.engine import app as engine_app
 from perception.commands.gate import gate
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo)
 app.command(no_args_is_help=True)(replay)
 app.command(no_args_is_help=True)(run)
 app.command(no_args_is_help=True)(record)

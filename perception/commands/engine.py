@@ -25,6 +25,7 @@ app.command(no_args_is_help=True)(calibrate)
 app.command(no_args_is_help=True)(build)
 
 Vector = tuple[float, float, float]
+OR_DEFAULT = "Default: the one that comes along."
 
 
 @app.command("import", no_args_is_help=True)
@@ -125,17 +126,18 @@ def _probe(bundle: Bundle, uri: str) -> None:
         print(f"  {hint}")
 
 
-@app.command(no_args_is_help=True)
+@app.command()
 def inspect(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    bundle: Annotated[Path | None, typer.Argument(metavar="[BUNDLE]", help=OR_DEFAULT)] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print what a bundle is: input, outputs, classes, hash and passport."""
+    from engines import default_bundle
     from engines.bundle import load_bundle
     from engines.passport import read_passport
     from engines.runtime.onnxruntime import open_session, signature_of
 
-    loaded = load_bundle(bundle)
+    loaded = load_bundle(bundle or default_bundle())
     settings = loaded.settings
     signature = signature_of(open_session(loaded.model, threads=1))
     facts: dict[str, Any] = {
@@ -146,7 +148,7 @@ def inspect(
         "onnx_inputs": [str(tensor) for tensor in signature.inputs],
         "onnx_outputs": [str(tensor) for tensor in signature.outputs],
         "labels": list(loaded.labels),
-        "passport": read_passport(bundle),
+        "passport": read_passport(loaded.folder),
     }
     if json_:
         print(json.dumps(facts))
@@ -176,20 +178,21 @@ def inspect(
         print(f"{name:<9} {value}")
 
 
-@app.command(no_args_is_help=True)
+@app.command()
 def bench(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    bundle: Annotated[Path | None, typer.Argument(metavar="[BUNDLE]", help=OR_DEFAULT)] = None,
     engine: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure.")] = 3.0,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure the raw engine: inference alone, with its slots kept full."""
+    from engines import default_bundle
     from engines.bench import measure
     from engines.bundle import load_bundle
     from engines.runtime import open_engine
 
-    with open_engine(load_bundle(bundle), engine, slots=2, threads=threads) as opened:
+    with open_engine(load_bundle(bundle or default_bundle()), engine, slots=2, threads=threads) as opened:
         speed = measure(opened, seconds)
         name, device = opened.name, opened.device
     latency = {key: round(value, 4) for key, value in speed.latency_ms.items()}

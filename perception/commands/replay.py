@@ -27,7 +27,10 @@ def replay(
             "NAME=SOURCE names the sensor in messages.",
         ),
     ],
-    model: Annotated[list[str], typer.Option(metavar="BUNDLE", help="Bundle to run; may be given again.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="BUNDLE", help="Bundle to run; may be given again. Default: the one that comes along."),
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
     rate: Annotated[
@@ -65,6 +68,7 @@ def replay(
     Nothing is dropped: every frame is published or counted as failed. Ends with 0 when the drive was played
     (failed frames are counted), 130 after Ctrl-C, once all that was captured is handed on.
     """
+    from engines import default_bundle
     from engines.results import Thresholds
     from perception.commands.signals import INTERRUPTED, EndedEarly, Signals
     from perception.errors import UsageError
@@ -84,7 +88,7 @@ def replay(
             raise UsageError(f"{option} {seconds}", "is no time in a drive", f"give seconds below {LONGEST_S:.0e}")
     request = ReplayRequest(
         sources=sources,
-        models=model,
+        models=model or [str(default_bundle())],
         engine=engine,
         threads=threads,
         rate=_rate(rate, bool(publish)),
