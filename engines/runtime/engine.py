@@ -18,6 +18,21 @@ from engines.letterbox import Geometry
 
 
 @dataclass(frozen=True, slots=True)
+class GpuTimes:
+    """One slot's times, ms, in trtexec's words: the first four on the device, by its own events.
+
+    `copy_in` (H2D), `compute` (GPU compute), `copy_out` (D2H), `enqueue` (the host's, to start the inference); and
+    `preprocess`, which trtexec does not have. Copies are 0 where host and device share their memory.
+    """
+
+    copy_in_ms: float
+    preprocess_ms: float
+    compute_ms: float
+    copy_out_ms: float
+    enqueue_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """One slot's finished inference. Times are host monotonic ns.
 
@@ -28,6 +43,7 @@ class Completed:
     rows: tuple[Mapping[str, NDArray[Any]], ...]
     started_ns: int
     inferred_ns: int
+    gpu: GpuTimes | None = None  # of an engine on a GPU
 
 
 class Engine(Protocol):
