@@ -167,31 +167,20 @@ def taps(place: Geometry) -> Taps:
     """Weights of the columns, then of the rows, of an image scaled to `place`: (width + height,) of `TAP`.
 
     OpenCV's `resize` with INTER_LINEAR, 8 bits a channel: positions in double, rounded to float before the whole
-    part is taken off; weights in 1/2048, ties to even. Left and right of the outermost columns' centres the edge
-    column counts alone; above and below the outermost rows' it counts twice, which rounds otherwise.
+    part is taken off; weights in 1/2048, ties to even. Outside the outermost pixels' centres the edge counts twice.
     """
-    columns = _axis(place.source_width, place.width)
-    is_outside = (columns["first"] < 0) | (columns["first"] >= place.source_width - 1)
-    columns["first_weight"][is_outside] = _WEIGHT_ONE
-    columns["second_weight"][is_outside] = 0
-    rows = _axis(place.source_height, place.height)
-    for axis, size in ((columns, place.source_width), (rows, place.source_height)):
-        for name in ("first", "second"):
-            axis[name] = np.clip(axis[name], 0, size - 1)
-    both = np.concatenate([columns, rows])
+    both = np.concatenate([_axis(place.source_width, place.width), _axis(place.source_height, place.height)])
     both.setflags(write=False)
     return both
 
 
 def _axis(source: int, scaled: int) -> Taps:
-    """Taps of one axis before they are brought inside the image."""
-    step = 1 / (scaled / source)  # not source / scaled: OpenCV takes the inverse of the inverse
-    position = ((np.arange(scaled) + 0.5) * step - 0.5).astype(np.float32)
+    position = ((np.arange(scaled) + 0.5) * (source / scaled) - 0.5).astype(np.float32)
     first = np.floor(position)
     share = position - first
     axis = np.zeros(scaled, TAP)
-    axis["first"] = first
-    axis["second"] = first + 1
+    axis["first"] = np.clip(first, 0, source - 1)
+    axis["second"] = np.clip(first + 1, 0, source - 1)
     axis["first_weight"] = np.rint((np.float32(1) - share) * np.float32(_WEIGHT_ONE))
     axis["second_weight"] = np.rint(share * np.float32(_WEIGHT_ONE))
     return axis
