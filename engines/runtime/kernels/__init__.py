@@ -1,0 +1,19 @@
+"""CUDA kernels of the runtime, and how they are compiled and launched. Needs no GPU and no CUDA to be imported.
+
+A kernel takes one struct by value; what a launch needs comes as a `Launch` of plain values, for pycuda
+
+    functions[launch.kernel](launch.arguments, grid=launch.grid, block=launch.block, stream=stream)
+
+Preprocessing, once a geometry:
+    letterbox = Letterbox(pixels, place, ImageFormat.NV12, np.float32)     # or float16; int8 with int8_scale=
+    copy letterbox.taps (letterbox.taps.nbytes) into device memory once, at least 16-byte aligned
+and once a frame, on the slot's stream:
+    letterbox.launch(DeviceImage(ImageFormat.NV12, address, pitch), taps_address, tensor_address, is_padded=False)
+
+This room imports numpy, `engines.letterbox` and `engines.errors`.
+"""
+
+from engines.runtime.kernels.launch import Launch
+from engines.runtime.kernels.letterbox import DeviceImage, ImageFormat, Letterbox
+
+__all__ = ["DeviceImage", "ImageFormat", "Launch", "Letterbox"]

@@ -1,0 +1,8 @@
+// The kernels, compiled for the host. Built by host_device.py.
+#include "host_cuda.h"
+
+#include "letterbox.cu"
+
+HOST_KERNEL(letterbox_float32, LetterboxArguments, false)
+HOST_KERNEL(letterbox_float16, LetterboxArguments, false)
+HOST_KERNEL(letterbox_int8, LetterboxArguments, false)
