@@ -20,10 +20,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from host_device import HostDevice
 from numpy.typing import NDArray
 
 from engines.gpu import Gpu
 from engines.runtime.cuda import CudaError
+from engines.runtime.kernels.launch import Launch
+from engines.runtime.kernels.letterbox import LETTERBOX_ARGUMENTS
 
 POISON = 0xFF  # NaN in every float
 LOST = "an illegal memory access was encountered"
@@ -81,14 +84,15 @@ class SimulatedGpu:
         eagerness: float = 0.0,
         can_capture: bool = True,
         costs_ns: dict[str, int] | None = None,
-        kernels: dict[str, Callable[[SimulatedCuda, bytes], None]] | None = None,
+        has_kernels: bool = False,
     ) -> None:
         self.random = random.Random(seed)
         self.is_integrated = is_integrated
         self.eagerness = eagerness
         self.can_capture = can_capture
         self.costs_ns = costs_ns
-        self.kernels = kernels or {}
+        self.has_kernels = has_kernels
+        self.before_waiting: Callable[[], None] = lambda: None  # called in a thread that is about to wait
         self.facts = Gpu("Simulated", "sm_87", "12.6")
         self.broken_rules: list[str] = []  # what a caller did that CUDA does not forgive
         self.journal: list[tuple[str, int]] = []  # every piece of work that was done, and its stream
@@ -273,21 +277,29 @@ class SimulatedCuda:
             self.poison(to, size)
         self.put(stream, "copy out", lambda: np.copyto(self.memory(to, size), self.memory(start, size)), start, to)
 
-    def kernel(self, ptx: bytes, name: str) -> Callable[[SimulatedCuda, bytes], None]:
+    def kernel(self, ptx: bytes, name: str) -> str:
         self._called("kernel")
         assert ptx
-        return self.gpu.kernels[name]
+        return name
 
     def launch(
         self,
-        kernel: Callable[[SimulatedCuda, bytes], None],
+        kernel: str,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
         arguments: bytes,
         stream: SimulatedStream,
     ) -> None:
         self._called("launch")
-        self.put(stream, "kernel", lambda: kernel(self, arguments), *np.frombuffer(arguments[:40], np.uint64).tolist())
+        values = np.frombuffer(arguments, LETTERBOX_ARGUMENTS)[0]
+        addresses = [int(values[name]) for name in ("image", "columns", "rows", "tensor")]
+
+        def run() -> None:  # the kernel's own source, compiled for the host
+            for address in addresses:
+                self.memory(address, 1)
+            HostDevice().launch(Launch(kernel, values, grid[:2], block))
+
+        self.put(stream, "kernel", run, *addresses)
 
     def record(self, event: SimulatedEvent, stream: SimulatedStream) -> None:
         self._called("record")
@@ -307,6 +319,7 @@ class SimulatedCuda:
     def synchronize(self, event: SimulatedEvent) -> None:
         self._called("synchronize")
         self.gpu.waits.append(threading.current_thread().name)
+        self.gpu.before_waiting()
         if event.stream is not None and event.stream.capture is not None:
             event.stream.capture_failed = True
             raise CudaError("operation not permitted when stream is capturing")

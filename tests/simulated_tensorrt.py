@@ -209,7 +209,7 @@ def machine(gpu: SimulatedGpu) -> Machine:
         open_library=library,
         open_cuda=gpu.open,
         cuda_is_missing=lambda: None,
-        compiled_kernels=lambda _architecture: b"ptx" if gpu.kernels else None,
+        compiled_kernels=lambda _architecture: b"ptx" if gpu.has_kernels else None,
     )
 
 

@@ -1,7 +1,7 @@
 """When the device came to an event, on the host's clock.
 
 Events know only the time between two of them. An anchor is an event of which the host's time is known as well: it is
-recorded on a stream with nothing else on it. It is renewed, because two clocks drift (at 10 ppm, 10 us a second).
+recorded on a stream with nothing else on it. It is renewed, because two clocks drift.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from engines.runtime.cuda import Cuda
 
-RENEW_NS = 1_000_000_000
+RENEW_NS = 1_000_000_000  # by then clocks that differ by 10 ppm are 10 us apart
 
 
 @dataclass(slots=True)
@@ -26,6 +26,7 @@ class GpuClock:
     """Of one device. Made, and asked, in threads that are attached to it."""
 
     def __init__(self, cuda: Cuda) -> None:
+        self.renew_ns = RENEW_NS
         self._cuda = cuda
         self._stream = cuda.new_stream()
         self._lock = threading.Lock()
@@ -35,7 +36,7 @@ class GpuClock:
     def host_ns(self, event: Any) -> int:
         """The host's monotonic time at which the device came to an event; some 20 us off. The event is done."""
         with self._lock:
-            if time.monotonic_ns() - self._newer.host_ns > RENEW_NS:
+            if time.monotonic_ns() - self._newer.host_ns > self.renew_ns:
                 self._older, self._newer = self._newer, self._record(self._older)
             return self._older.host_ns + round(self._cuda.elapsed_ms(self._older.event, event) * 1e6)
 

@@ -128,21 +128,15 @@ class GpuSlot:
         return Completed(self._rows, started_ns, inferred_ns, times)
 
     def capture(self) -> None:
-        """Make a graph of the inference, where that can be had. After an inference; nothing is in flight."""
+        """Make a graph of the inference, where that can be had; else it may be done once more. Nothing is in flight."""
         is_enqueued = False
         captured = self._cuda.captured(self._stream)
         with suppress(CudaError), captured as graphs:  # refused where a network waits within itself
             is_enqueued = bool(self._context.execute_async_v3(self._stream.handle))
         if is_enqueued and graphs:
             self._graph = graphs[0]
-        else:  # it may have been done, not recorded
-            self._cuda.record(self._done, self._stream)
-            self._cuda.synchronize(self._done)
 
     def finish(self) -> None:
-        """Block until the device has nothing of this slot to do, so that its memory can be freed."""
-        if self.in_flight:
-            self._cuda.synchronize(self._done)
-        elif self._is_staged:
+        """Block until the device has nothing to do for an image that was staged and given up. Nothing is in flight."""
+        if self._is_staged:
             self._cuda.synchronize(self._staged)
-        self.in_flight = self._is_staged = False
