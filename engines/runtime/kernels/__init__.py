@@ -10,10 +10,14 @@ Preprocessing, once a geometry:
 and once a frame, on the slot's stream:
     letterbox.launch(DeviceImage(ImageFormat.NV12, address, pitch), taps_address, tensor_address, is_padded=False)
 
+PTX, once a card: `compile_kernels(source_of("letterbox_float32"), 87, driver=(12, 6)).ptx` for pycuda's
+`module_from_buffer`, whose functions have the kernels' names.
+
 This room imports numpy, `engines.letterbox` and `engines.errors`.
 """
 
+from engines.runtime.kernels.compiling import Compiled, compile_kernels, source_of
 from engines.runtime.kernels.launch import Launch
 from engines.runtime.kernels.letterbox import DeviceImage, ImageFormat, Letterbox
 
-__all__ = ["DeviceImage", "ImageFormat", "Launch", "Letterbox"]
+__all__ = ["Compiled", "DeviceImage", "ImageFormat", "Launch", "Letterbox", "compile_kernels", "source_of"]
