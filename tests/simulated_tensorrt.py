@@ -18,7 +18,8 @@ import onnxruntime as ort
 from simulated_cuda import SimulatedCuda, SimulatedGpu
 
 from engines.bundle import Bundle
-from engines.errors import EngineError
+from engines.errors import EngineError, EngineMissingError
+from engines.gpu import Gpu
 from engines.runtime.tensorrt import Machine, Restarts, TensorRtEngine
 from engines.tensorrt_library import Library
 
@@ -164,6 +165,7 @@ class SimulatedTensorRt:
 
     def Runtime(self, log: Any) -> Any:  # noqa: N802
         def deserialize(content: bytes) -> Engine | None:
+            self._gpu.calls["deserialize"] += 1
             if not content.startswith(MAGIC):
                 log.log(ILogger.Severity["ERROR"], "header.magicTag == kEXPECTED_MAGIC_TAG failed")
                 return None
@@ -172,7 +174,9 @@ class SimulatedTensorRt:
         return SimpleNamespace(deserialize_cuda_engine=deserialize)
 
 
-def write_plan(bundle: Bundle, gpu: SimulatedGpu, *, checked: bool = False, name: str = "one", **changes: Any) -> Path:
+def write_plan(
+    bundle: Bundle, card: SimulatedGpu, /, *, checked: bool = False, name: str = "one", **changes: Any
+) -> Path:
     """Put a plan into a bundle, as `perception engine build` does."""
     folder = bundle.folder / "plans" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +189,7 @@ def write_plan(bundle: Bundle, gpu: SimulatedGpu, *, checked: bool = False, name
         "version": VERSION,
         "precision": "fp16",
         "device": "cuda:0",
-        "gpu": gpu.facts.facts(),
+        "gpu": card.facts.facts(),
         "plan_bytes": len(content),
         "plan_sha256": hashlib.sha256(content).hexdigest(),
         "at": "2026-01-01T00:00:00+00:00",
@@ -204,12 +208,17 @@ def machine(gpu: SimulatedGpu) -> Machine:
             raise EngineError(flavor, "is not installed", "install it")
         return Library(flavor, SimulatedTensorRt(gpu))
 
+    def compiled(_gpu: Gpu) -> bytes:
+        if not gpu.has_kernels:
+            raise EngineMissingError("the GPU's kernels", "there is no compiler", "install one")
+        return b"ptx"
+
     return Machine(
         find_gpu=lambda _index: gpu.facts,
         open_library=library,
         open_cuda=gpu.open,
         cuda_is_missing=lambda: None,
-        compiled_kernels=lambda _architecture: b"ptx" if gpu.has_kernels else None,
+        compiled_kernels=compiled,
     )
 
 

@@ -91,6 +91,8 @@ class GpuSession:
                 self._collected[slot] = self.slots[slot].collect()
         except (EngineError, CudaError) as failure:
             self._collected[slot] = failure.with_traceback(None)  # its frames would keep the slot's memory
+        finally:
+            self.slots[slot].in_flight = False
 
     def close(self) -> None:
         """Finish what was submitted, then let go of everything: slots, contexts, engine, device. May be called again.

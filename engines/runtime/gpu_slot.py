@@ -105,10 +105,8 @@ class GpuSlot:
 
     def collect(self) -> Completed:
         """Block until the slot is done. Raises `EngineError` where its inference was refused."""
-        try:
-            self._cuda.synchronize(self._done)
-        finally:
-            self.in_flight = False
+        self._cuda.synchronize(self._done)
+        self.in_flight = False
         was_staged, self._is_staged = self._is_staged, False
         if self._refusal:
             raise EngineError("TensorRT", f"inference failed ({self._refusal})", "see README, GPU")

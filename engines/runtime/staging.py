@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import EngineError
 from engines.letterbox import Geometry, Pixels, Preprocessor
 from engines.runtime.cuda import Buffer, Cuda, Stream
 from engines.runtime.plan_session import PlanTensor
@@ -43,8 +42,6 @@ class OnHost:
     """The CPU's letterbox into page-locked memory."""
 
     def __init__(self, cuda: Cuda, preprocessor: Preprocessor, tensor: PlanTensor, *, is_nhwc: bool) -> None:
-        if tensor.dtype not in (np.float32, np.float16):
-            raise EngineError(tensor.name, f"takes {tensor.dtype} pixels, and floats are expected", "build a float one")
         self._cuda = cuda
         self._preprocessor = preprocessor
         self._buffer = Buffer(cuda, tensor.size)

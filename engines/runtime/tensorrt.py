@@ -38,9 +38,13 @@ def _pycuda_is_missing() -> tuple[str, str] | None:
     return None if find_spec("pycuda") else ("pycuda is not installed", how_to_get_pycuda())
 
 
-def _compiled(architecture: str) -> bytes | None:  # noqa: ARG001
-    """The letterbox kernels as PTX for an architecture; None where they cannot be compiled here."""
-    return None
+def _compiled(gpu: Gpu) -> bytes:
+    """The letterbox kernels as PTX. Raises `EngineMissingError`, `EngineError` where they cannot be compiled here."""
+    from engines.runtime.kernels import compile_kernels, source_of
+
+    major, _, minor = gpu.cuda.partition(".")
+    architecture = int(gpu.architecture.removeprefix("sm_"))
+    return compile_kernels(source_of("letterbox_float32"), architecture, (int(major), int(minor or 0))).ptx
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Machine:
     open_library: Callable[[str], Library] = open_library
     open_cuda: Callable[[int], Cuda] = open_cuda
     cuda_is_missing: Callable[[], tuple[str, str] | None] = _pycuda_is_missing
-    compiled_kernels: Callable[[str], bytes | None] = _compiled
+    compiled_kernels: Callable[[Gpu], bytes] = _compiled
 
 
 THIS_MACHINE = Machine()
@@ -170,7 +174,7 @@ class TensorRtEngine:
         is_dla = plan.device.startswith("dla")
         index = 0 if is_dla else device_index(plan.device)
         gpu = find(index)
-        ptx = self._machine.compiled_kernels(gpu.architecture) if gpu else None
+        ptx = self._kernels(gpu)
         cuda = self._machine.open_cuda(index)
         size = self._bundle.settings.input
         is_nhwc = size.layout == "NHWC"
@@ -195,15 +199,26 @@ class TensorRtEngine:
                 raise BundleError(
                     self._bundle.name, f"its plan takes {takes}, not one image {list(image)}", "rebuild it"
                 )
+            if inputs[0].dtype not in (np.float32, np.float16):
+                what = f"its plan takes pixels of {inputs[0].dtype}, and floats are expected"
+                raise BundleError(self._bundle.name, what, "build the plan with `perception engine build`")
             if ptx is None:
                 return OnHost(cuda, self._preprocessor, inputs[0], is_nhwc=is_nhwc)
             return OnDevice(cuda, kernel, self._bundle.settings.pixels, inputs[0], is_nhwc=is_nhwc)
 
-        if ptx is None:
-            self._note("no CUDA compiler is here: images are letterboxed on the CPU (pip install nvidia-cuda-nvrtc)")
         black = np.zeros((size.height, size.width, 3), np.uint8)
         first = black, self.place(size.width, size.height)
         return GpuSession(cuda, load, staging, self._bundle.settings.outputs, self.slots, first)
+
+    def _kernels(self, gpu: Gpu | None) -> bytes | None:
+        """PTX for the GPU; without a compiler the CPU does it, and that is said."""
+        if gpu is None:
+            return None
+        try:
+            return self._machine.compiled_kernels(gpu)
+        except (EngineMissingError, EngineError) as missing:
+            self._note(f"images are letterboxed on the CPU: {missing.what}; {missing.remedy}")
+            return None
 
     def _note(self, line: str) -> None:
         if line not in self.notes:

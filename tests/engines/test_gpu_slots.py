@@ -282,7 +282,7 @@ COPIED = "self._cuda.record(copied, stream)"
 MUTATIONS = [
     # what the slot waits for
     mutation(SLOT, "self._cuda.synchronize(self._staged)", then="self._is_staged = True"),
-    mutation(SLOT, "self._cuda.synchronize(self._done)", then="finally:"),
+    mutation(SLOT, "self._cuda.synchronize(self._done)"),
     mutation(SLOT, "self._cuda.synchronize(self._staged)", then=""),
     mutation(SLOT, "self.in_flight = True"),
     # what it waits on
