@@ -34,6 +34,7 @@ class FakeEngine:
     name = "fake"
     device = "test"
     max_rows = 1
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class CpuEngine:
     name = ""
     device = "cpu"
     max_rows = 1
+    notes: tuple[str, ...] = ()
 
     def __init__(self, bundle: Bundle, slots: int) -> None:
         self.slots = slots

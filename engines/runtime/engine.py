@@ -7,7 +7,7 @@ only then stage again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,6 +63,10 @@ class Engine(Protocol):
     @property
     def max_rows(self) -> int:
         """Images that one slot takes at most."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should hear once, of something that works and could be better."""
 
     def place(self, width: int, height: int) -> Geometry:
         """Where an image of this size will lie in the input."""

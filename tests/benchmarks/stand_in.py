@@ -27,6 +27,7 @@ class StandInEngine:
     name = "stand-in"
     device = "cpu"
     max_rows = 1
+    notes: tuple[str, ...] = ()
 
     def __init__(self, bundle: Bundle, slots: int = 2, threads: int = 1, *, inference_s: float = INFERENCE_S) -> None:
         self.slots = slots

@@ -19,6 +19,7 @@ from simulated_cuda import SimulatedGpu
 from simulated_tensorrt import machine, simulated_engine, write_plan
 
 from engines import gpu as gpu_facts
+from engines.bench import measure
 from engines.bundle import Bundle, load_bundle
 from engines.decoders.grids import total_cells
 from engines.errors import EngineError, EngineMissingError
@@ -357,3 +358,19 @@ def test_a_plan_that_has_gone_stays_an_error_of_frames(bundle: Bundle, gpu: Simu
         gpu.lose()
         fails(engine, match="illegal memory access")
         fails(engine, match="has no plan of tensorrt")
+
+
+# --- As the tools see it.
+
+
+def test_the_bench_tells_the_stages_in_trtexecs_words(bundle: Bundle) -> None:
+    costs_ns = {"copy in": 1_000_000, "inference": 4_000_000, "copy out": 8_000_000}
+    with simulated_engine(bundle, 1, SimulatedGpu(costs_ns=costs_ns)) as engine:
+        speed = measure(engine, 0.05)
+    stages = {name: (found["p50"], found["p99"], found["max"]) for name, found in speed.gpu_ms.items()}
+    assert stages.pop("enqueue")[0] > 0
+    assert stages == {"h2d": (1,) * 3, "preprocess": (0,) * 3, "compute": (4,) * 3, "d2h": (8,) * 3}
+    assert speed.latency_ms == {"p50": 13, "p90": 13, "p99": 13, "max": 13}
+    assert speed.in_flight == 1
+    assert any("copies take as long" in remark for remark in speed.remarks)
+    assert speed.inferences > 1
