@@ -39,7 +39,13 @@ def _library() -> ctypes.CDLL:
 
 
 class HostDevice:
-    """What tests need of a device: memory with an address, and launches, one after another."""
+    """What tests need of a device: memory with an address, and launches, one after another.
+
+    `is_backward`: the last thread of the last block is the first to run.
+    """
+
+    def __init__(self, *, is_backward: bool = False) -> None:
+        self._is_backward = is_backward
 
     def upload(self, array: NDArray[Any]) -> NDArray[Any]:
         """Memory that holds a copy of `array`."""
@@ -51,6 +57,7 @@ class HostDevice:
     def launch(self, launch: Launch) -> None:
         grid = np.array(launch.grid, np.uint32)
         block = np.array(launch.block, np.uint32)
+        ctypes.c_bool.in_dll(_library(), "host_is_backward").value = self._is_backward
         run = getattr(_library(), f"host_{launch.kernel}")
         run(launch.arguments.tobytes(), grid.ctypes.data_as(ctypes.c_void_p), block.ctypes.data_as(ctypes.c_void_p))
 

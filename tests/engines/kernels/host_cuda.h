@@ -129,23 +129,26 @@ static void run_block_with_barriers(const std::function<void()> &kernel)
     }
 }
 
+extern "C" bool host_is_backward;
+bool host_is_backward = false; // a test turns it on: no result may depend on the order
+
 static void run_grid(const unsigned *grid, const unsigned *block, bool has_barriers, const std::function<void()> &kernel)
 {
     gridDim = {grid[0], grid[1], 1};
     blockDim = {block[0], block[1], block[2]};
-    const int count = block[0] * block[1] * block[2];
-    for (unsigned y = 0; y < gridDim.y; ++y)
-        for (unsigned x = 0; x < gridDim.x; ++x) {
-            blockIdx = {x, y, 0};
-            if (has_barriers) {
-                run_block_with_barriers(kernel);
-                continue;
-            }
-            for (int thread = 0; thread < count; ++thread) {
-                threadIdx = index_in_block(thread);
-                kernel();
-            }
+    const int blocks = grid[0] * grid[1], threads = block[0] * block[1] * block[2];
+    for (int turn = 0; turn < blocks; ++turn) {
+        const unsigned index = host_is_backward ? blocks - 1 - turn : turn;
+        blockIdx = {index % gridDim.x, index / gridDim.x, 0};
+        if (has_barriers) {
+            run_block_with_barriers(kernel);
+            continue;
         }
+        for (int thread = 0; thread < threads; ++thread) {
+            threadIdx = index_in_block(host_is_backward ? threads - 1 - thread : thread);
+            kernel();
+        }
+    }
 }
 
 // The entry that a test calls for a kernel: its struct of arguments, grid (2) and block (3).
