@@ -11,11 +11,12 @@ import numpy as np
 from engines.runtime import Completed, Engine
 from engines.runtime.engine import GpuTimes
 
-GPU_STAGES: dict[str, Callable[[GpuTimes], float]] = {  # trtexec's words; preprocessing is ours
+GPU_STAGES: dict[str, Callable[[GpuTimes], float]] = {  # trtexec's words; preprocess and reduce are ours
     "enqueue": lambda times: times.enqueue_ms,
     "h2d": lambda times: times.copy_in_ms,
     "preprocess": lambda times: times.preprocess_ms,
     "compute": lambda times: times.compute_ms,
+    "reduce": lambda times: times.reduce_ms,
     "d2h": lambda times: times.copy_out_ms,
 }
 _HOST_BOUND = 0.8  # of compute, as trtexec has it

@@ -39,7 +39,10 @@ def open_network(
     try:
         decoder = decoder_for(bundle, opened)
         tracking = TrackerSettings(vehicle_classes=vehicle_classes(bundle.labels))
-        return Network(bundle, opened, decoder, thresholds or Thresholds(), tracking)
+        thresholds = thresholds or Thresholds()
+        if decoder.reduction is not None:
+            opened.reduce(decoder.reduction, thresholds)
+        return Network(bundle, opened, decoder, thresholds, tracking)
     except BaseException:
         opened.close()
         raise

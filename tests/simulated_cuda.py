@@ -3,8 +3,9 @@
 Nothing is done before something waits for it, or before the scheduler (seeded) feels like it; of what may be done next
 it picks at random among the streams. Copies read and write page-locked memory when they are done, not when they are put
 on the stream, and a copy's target holds NaN until then. Memory that is freed is gone: work on it is an error, and so is
-freeing it while such work is pending, or where the device is not attached. So a wait that is missing shows as a wrong
-result, or in `broken_rules`.
+freeing it while such work is pending, or where the device is not attached. Nothing orders one stream against another
+here, so that work on memory which another stream's pending work uses is an error too. So what is missing shows as a
+wrong result, or in `broken_rules`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from numpy.typing import NDArray
 
 from engines.gpu import Gpu
 from engines.runtime.cuda import CudaError
+from engines.runtime.kernels.candidates import CANDIDATES_ARGUMENTS
 from engines.runtime.kernels.launch import Launch
 from engines.runtime.kernels.letterbox import LETTERBOX_ARGUMENTS
 
+_one_kernel_at_a_time = threading.Lock()  # compiled for the host they have one set of indexes
 POISON = 0xFF  # NaN in every float
 LOST = "an illegal memory access was encountered"
 
@@ -36,11 +39,14 @@ Bytes = NDArray[np.uint8]
 
 @dataclass
 class Work:
-    """One piece of work. It knows addresses alone: what lies there is looked up when it is done."""
+    """One piece of work. It knows addresses alone: what lies there is looked up when it is done.
+
+    `uses` are where the pieces of memory begin that it reads or writes.
+    """
 
     kind: str
     do: Callable[[], None]
-    addresses: tuple[int, ...] = ()
+    uses: frozenset[int]
 
 
 @dataclass(eq=False)
@@ -211,13 +217,13 @@ class SimulatedCuda:
 
     def _freed(self, address: int, what: str) -> None:
         with self._lock:
-            size, _ = self._memory.pop(address)
+            self._memory.pop(address)
             self._device.pop(address, None)
             if self.is_lost:
                 return
             for stream in self._streams:
                 for work in stream.queue:
-                    if any(address <= other < address + size for other in work.addresses):
+                    if address in work.uses:
                         self._break_rule(f"{what} memory was freed before the {work.kind} on it was done")
             if what == "device" and self.gpu.current() is not self:
                 self._break_rule("device memory was freed where the device is not attached")
@@ -234,6 +240,12 @@ class SimulatedCuda:
         self._break_rule(f"work on {size} bytes that are not there")
         self.gpu.lose()
         raise CudaError(LOST)
+
+    def _beginning(self, address: int) -> int:
+        for start, (length, _) in self._memory.items():
+            if start <= address < start + length:
+                return start
+        return address  # not there: that shows when the work is done
 
     def poison(self, address: int, size: int) -> None:
         """From now until work is done what the host sees there is worth nothing."""
@@ -256,11 +268,19 @@ class SimulatedCuda:
 
     def put(self, stream: SimulatedStream, kind: str, do: Callable[[], None], *addresses: int) -> None:
         """Put work on a stream, or into the graph that is being captured there."""
-        work = Work(kind, do, addresses)
+        with self._lock:
+            uses = frozenset(self._beginning(address) for address in addresses)
+            self._put(stream, Work(kind, do, uses))
+
+    def _put(self, stream: SimulatedStream, work: Work) -> None:
         with self._lock:
             if stream.capture is not None:
                 stream.capture.append(work)
                 return
+            for other in self._streams:
+                if other is not stream and any(pending.uses & work.uses for pending in other.queue):
+                    self._break_rule(f"a {work.kind} on memory that another stream uses at the same time")
+                    self.gpu.lose()
             stream.queue.append(work)
             while self.gpu.random.random() < self.gpu.eagerness and self._do_one(self._any_stream()):
                 pass
@@ -291,15 +311,19 @@ class SimulatedCuda:
         stream: SimulatedStream,
     ) -> None:
         self._called("launch")
-        values = np.frombuffer(arguments, LETTERBOX_ARGUMENTS)[0]
-        addresses = [int(values[name]) for name in ("image", "columns", "rows", "tensor")]
+        layout = LETTERBOX_ARGUMENTS if kernel.startswith("letterbox") else CANDIDATES_ARGUMENTS
+        values = np.frombuffer(arguments, layout)[0]
+        pointers = [name for name in layout.names or () if layout[name].base == np.uint64 and name != "chroma"]
+        addresses = [int(address) for name in pointers for address in np.ravel(values[name]) if address]
+        is_backward = self.gpu.random.random() < 0.5
 
         def run() -> None:  # the kernel's own source, compiled for the host
             for address in addresses:
                 self.memory(address, 1)
-            HostDevice().launch(Launch(kernel, values, grid[:2], block))
+            with _one_kernel_at_a_time:
+                HostDevice(is_backward=is_backward).launch(Launch(kernel, values, grid[:2], block))
 
-        self.put(stream, "kernel", run, *addresses)
+        self.put(stream, "letterbox" if layout is LETTERBOX_ARGUMENTS else "candidates", run, *addresses)
 
     def record(self, event: SimulatedEvent, stream: SimulatedStream) -> None:
         self._called("record")
@@ -383,7 +407,7 @@ class SimulatedCuda:
     def launch_graph(self, graph: list[Work], stream: SimulatedStream) -> None:
         self._called("launch_graph")
         for work in graph:
-            self.put(stream, work.kind, work.do, *work.addresses)
+            self._put(stream, work)
 
     def free_bytes(self) -> tuple[int, int]:
         self._called("free_bytes")

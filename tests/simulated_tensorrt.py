@@ -208,7 +208,7 @@ def machine(gpu: SimulatedGpu) -> Machine:
             raise EngineError(flavor, "is not installed", "install it")
         return Library(flavor, SimulatedTensorRt(gpu))
 
-    def compiled(_gpu: Gpu) -> bytes:
+    def compiled(_gpu: Gpu, _kernel: str) -> bytes:
         if not gpu.has_kernels:
             raise EngineMissingError("the GPU's kernels", "there is no compiler", "install one")
         return b"ptx"
@@ -218,7 +218,7 @@ def machine(gpu: SimulatedGpu) -> Machine:
         open_library=library,
         open_cuda=gpu.open,
         cuda_is_missing=lambda: None,
-        compiled_kernels=compiled,
+        compiled=compiled,
     )
 
 

@@ -15,19 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.letterbox import Geometry
+from engines.reduction import Reduction
+from engines.results import Thresholds
 
 
 @dataclass(frozen=True, slots=True)
 class GpuTimes:
-    """One slot's times, ms, in trtexec's words: the first four on the device, by its own events.
+    """One slot's times, ms, in trtexec's words: all but the last on the device, by its own events.
 
-    `copy_in` (H2D), `compute` (GPU compute), `copy_out` (D2H), `enqueue` (the host's, to start the inference); and
-    `preprocess`, which trtexec does not have. Copies are 0 where host and device share their memory.
+    `copy_in` (H2D), `compute` (GPU compute), `copy_out` (D2H), `enqueue` (the host's, to start the inference); and what
+    trtexec does not have: `preprocess` (the letterbox), `reduce` (to the candidates, where that is asked for). Copies
+    are 0 where host and device share their memory.
     """
 
     copy_in_ms: float
     preprocess_ms: float
     compute_ms: float
+    reduce_ms: float
     copy_out_ms: float
     enqueue_ms: float
 
@@ -70,6 +74,12 @@ class Engine(Protocol):
 
     def place(self, width: int, height: int) -> Geometry:
         """Where an image of this size will lie in the input."""
+
+    def reduce(self, reduction: Reduction, thresholds: Thresholds) -> bool:
+        """Leave the decoder no more than its candidates, as `engines.reduction` says, from the next submit on.
+
+        False where the engine does not do that: its outputs stay raw. Called with nothing in flight.
+        """
 
     def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
         """Put one image, letterboxed and normalised as the bundle says, into the slot's input memory.

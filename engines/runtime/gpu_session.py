@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from engines.runtime.cuda import Cuda, CudaError
 from engines.runtime.engine import Completed
 from engines.runtime.gpu_clock import GpuClock
 from engines.runtime.gpu_slot import GpuSlot
+from engines.runtime.kernels import Candidates
 from engines.runtime.plan_session import LoadedPlan
 from engines.runtime.staging import Staging
 
@@ -26,16 +28,20 @@ class GpuSession:
         self,
         cuda: Cuda,
         load: Callable[[], LoadedPlan],
-        make_staging: Callable[[LoadedPlan], Staging],
+        ptx: Callable[[str], bytes],
+        make_staging: Callable[[LoadedPlan, Callable[[str], Any]], Staging],
         roles: dict[str, str],
         slots: int,
         first: tuple[NDArray[np.uint8], Geometry],
     ) -> None:
-        """Load the plan, make the slots, warm up with the image `first`.
+        """Load the plan, make the slots, warm up with the image `first`. `ptx` gives a kernel's code by its name.
 
         Raises `CudaError`, `EngineError`; the device is let go of then.
         """
         self._cuda = cuda
+        self._ptx = ptx
+        self._kernels: dict[str, Any] = {}
+        self._roles = roles
         # A lock a slot: who closes the session waits for who waits for a slot, and a slot is collected once.
         self._locks = [threading.Lock() for _ in range(slots)]
         self._collected: list[Completed | EngineError | CudaError | None] = [None] * slots
@@ -47,7 +53,7 @@ class GpuSession:
                 plan = self._plan = load()
                 clock = GpuClock(cuda)
                 for _ in range(slots):
-                    self.slots.append(GpuSlot(cuda, plan, make_staging(plan), roles, clock))
+                    self.slots.append(GpuSlot(cuda, plan, make_staging(plan, self._kernel), roles, clock))
                 for slot in self.slots:  # ready means warm: the first inference of a context is slow
                     slot.stage(*first)
                     slot.submit()
@@ -61,6 +67,24 @@ class GpuSession:
     def is_busy(self) -> bool:
         """Whether a slot was submitted and nobody has waited for it."""
         return any(slot.in_flight for slot in self.slots)
+
+    @property
+    def output_type(self) -> np.dtype[Any]:
+        """Of the network's outputs that are read."""
+        assert self._plan is not None
+        return next(tensor.dtype for tensor in self._plan.tensors if tensor.name in self._roles.values())
+
+    def reduce(self, candidates: Candidates) -> None:
+        """Let every slot only pick candidates out of the outputs. Nothing is in flight."""
+        with self._cuda.attached():
+            for slot in self.slots:
+                slot.reduce(candidates, self._kernel)
+
+    def _kernel(self, name: str) -> Any:
+        """A kernel, loaded when it is first asked for."""
+        if name not in self._kernels:
+            self._kernels[name] = self._cuda.kernel(self._ptx(name), name)
+        return self._kernels[name]
 
     def stage(self, slot: int, image: NDArray[np.uint8], place: Geometry) -> None:
         """Put one image on its way."""
@@ -105,6 +129,7 @@ class GpuSession:
         with suppress(CudaError), self._cuda.attached():
             while self.slots:
                 self._finish(self.slots.pop())
+            self._kernels.clear()
             if self._plan is not None:
                 self._plan.close()
                 self._plan = None

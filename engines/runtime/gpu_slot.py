@@ -1,7 +1,7 @@
 """One frame's way over the GPU: what is put on a slot's stream, in which order, and what the host waits for.
 
     stage     wait until the last image's copy is done -> image into page-locked memory -> copy in -> letterbox
-    submit    inference -> copy out -> the event `done`; returns at once
+    submit    inference -> candidates picked out, if asked for -> copy out -> the event `done`; returns at once
     collect   wait for `done`; only then are the outputs read, and only then may the slot be staged again
 
 Everything of a slot is on the slot's own stream, so that its steps follow one another and the slots overlap. The host
@@ -11,7 +11,7 @@ waits in `collect` alone: when `stage` is called in its turn, what it waits for 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -24,7 +24,9 @@ from engines.runtime.cpu import without_batch
 from engines.runtime.cuda import Buffer, Cuda, CudaError
 from engines.runtime.engine import Completed, GpuTimes
 from engines.runtime.gpu_clock import GpuClock
+from engines.runtime.kernels import Candidates
 from engines.runtime.plan_session import LoadedPlan
+from engines.runtime.reducing import Reducing
 from engines.runtime.staging import Staging
 
 
@@ -41,10 +43,12 @@ class GpuSlot:
         self._plan = plan
         self._staging = staging
         self._clock = clock
+        self._roles = dict(roles)
         self._stream = cuda.new_stream()
         self._context = plan.new_context()
         self._begun, self._copied, self._staged = (cuda.new_event() for _ in range(3))
-        self._started, self._computed, self._done = (cuda.new_event() for _ in range(3))
+        self._started, self._computed, self._reduced, self._done = (cuda.new_event() for _ in range(4))
+        self._reducing: Reducing | None = None
         self._graph: Any = None
         self._is_staged = False  # an image is on its way, or there
         self.in_flight = False  # submitted, and not collected yet
@@ -98,8 +102,11 @@ class GpuSlot:
         self._enqueued_ns = time.monotonic_ns()
         self._refusal = "" if is_enqueued else self._plan.last_words()
         self._cuda.record(self._computed, self._stream)
-        for buffer in self._outputs.values():
-            buffer.copy_out(self._stream)
+        if self._reducing is not None:
+            self._reducing.launch(self._stream)
+        self._cuda.record(self._reduced, self._stream)
+        for copied in self._outputs.values() if self._reducing is None else (self._reducing,):
+            copied.copy_out(self._stream)
         self._cuda.record(self._done, self._stream)
         self.in_flight = True
 
@@ -110,8 +117,9 @@ class GpuSlot:
         was_staged, self._is_staged = self._is_staged, False
         if self._refusal:
             raise EngineError("TensorRT", f"inference failed ({self._refusal})", "see README, GPU")
-        for wide, half in self._widened:
-            np.copyto(wide, half)
+        if self._reducing is None:
+            for wide, half in self._widened:
+                np.copyto(wide, half)
         now_ns = time.monotonic_ns()
         started_ns = min(max(self._clock.host_ns(self._started), self._submitted_ns), now_ns)
         inferred_ns = min(max(self._clock.host_ns(self._done), started_ns), now_ns)
@@ -120,10 +128,17 @@ class GpuSlot:
             copy_in_ms=between(self._begun, self._copied) if was_staged else 0.0,
             preprocess_ms=between(self._copied, self._staged) if was_staged else 0.0,
             compute_ms=between(self._started, self._computed),
-            copy_out_ms=between(self._computed, self._done),
+            reduce_ms=between(self._computed, self._reduced),
+            copy_out_ms=between(self._reduced, self._done),
             enqueue_ms=(self._enqueued_ns - self._submitted_ns) / 1e6,
         )
-        return Completed(self._rows, started_ns, inferred_ns, times)
+        rows = self._rows if self._reducing is None else self._reducing.rows()
+        return Completed(rows, started_ns, inferred_ns, times)
+
+    def reduce(self, candidates: Candidates, kernels: Callable[[str], Any]) -> None:
+        """From now on only pick candidates out of the outputs. Nothing is in flight."""
+        outputs = {role: self._outputs[name].address for role, name in self._roles.items()}
+        self._reducing = Reducing(self._cuda, kernels, candidates, outputs, self._stream)
 
     def capture(self) -> None:
         """Make a graph of the inference, where that can be had; else it may be done once more. Nothing is in flight."""

@@ -46,12 +46,6 @@ class _Device:
     address: int
 
 
-@dataclass(frozen=True)
-class _Kernel:
-    function: Any
-    keeps: Any  # the module that it lies in
-
-
 class PyCuda:
     """A device by its index."""
 
@@ -64,6 +58,7 @@ class PyCuda:
             self._revive(index)
             self._context = self._device.retain_primary_context()
         self._graphs = _Graphs.found()
+        self._modules: dict[bytes, Any] = {}
 
     def _revive(self, index: int) -> None:
         """Reset a primary context in which work has failed: nothing else makes it usable again.
@@ -147,13 +142,15 @@ class PyCuda:
     def kernel(self, ptx: bytes, name: str) -> Any:
         """Load a kernel; the driver compiles the PTX for its card."""
         with _in_our_words():
-            module = driver.module_from_buffer(ptx)
-            return _Kernel(module.get_function(name), module)
+            module = self._modules.get(ptx)
+            if module is None:  # one file holds several kernels
+                module = self._modules[ptx] = driver.module_from_buffer(ptx)
+            return module.get_function(name)
 
     def launch(self, kernel: Any, grid: Dimensions, block: Dimensions, arguments: bytes, stream: Stream) -> None:
         """Put it on a stream. The arguments are copied before this returns."""
         with _in_our_words():
-            kernel.function._launch_kernel(grid, block, arguments, 0, stream)
+            kernel._launch_kernel(grid, block, arguments, 0, stream)
 
     @contextmanager
     def captured(self, stream: Stream) -> Iterator[list[Any]]:
@@ -186,6 +183,7 @@ class PyCuda:
         """Release the primary context. pycuda does so only where it is current, or in the thread that retained it."""
         with suppress(driver.Error, CudaError):
             self._context.push()
+            self._modules.clear()
             if self._graphs is not None:
                 self._graphs.close()
             self._context.detach()

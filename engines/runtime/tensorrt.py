@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -22,11 +23,14 @@ from engines.errors import BundleError, EngineError, EngineMissingError
 from engines.gpu import Gpu, find_gpu, why_no_gpu
 from engines.letterbox import Geometry, Preprocessor
 from engines.plan_file import built_on, device_index, find_plan
+from engines.reduction import Reduction
+from engines.results import Thresholds
 from engines.runtime.cpu import check_outputs
 from engines.runtime.cuda import Cuda, CudaError, how_to_get_pycuda, open_cuda
 from engines.runtime.engine import Completed
 from engines.runtime.gpu_session import GpuSession
 from engines.runtime.int8 import is_quantised
+from engines.runtime.kernels import Candidates, compile_kernels, source_of
 from engines.runtime.plan_session import LoadedPlan
 from engines.runtime.staging import OnDevice, OnHost, Staging
 from engines.tensorrt_library import FLAVORS, Library, open_library
@@ -38,13 +42,11 @@ def _pycuda_is_missing() -> tuple[str, str] | None:
     return None if find_spec("pycuda") else ("pycuda is not installed", how_to_get_pycuda())
 
 
-def _compiled(gpu: Gpu) -> bytes:
-    """The letterbox kernels as PTX. Raises `EngineMissingError`, `EngineError` where they cannot be compiled here."""
-    from engines.runtime.kernels import compile_kernels, source_of
-
+def _compiled(gpu: Gpu, kernel: str) -> bytes:
+    """A kernel's file as PTX. Raises `EngineMissingError`, `EngineError` where it cannot be compiled here."""
     major, _, minor = gpu.cuda.partition(".")
     architecture = int(gpu.architecture.removeprefix("sm_"))
-    return compile_kernels(source_of("letterbox_float32"), architecture, (int(major), int(minor or 0))).ptx
+    return compile_kernels(source_of(kernel), architecture, (int(major), int(minor or 0))).ptx
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Machine:
     open_library: Callable[[str], Library] = open_library
     open_cuda: Callable[[int], Cuda] = open_cuda
     cuda_is_missing: Callable[[], tuple[str, str] | None] = _pycuda_is_missing
-    compiled_kernels: Callable[[Gpu], bytes] = _compiled
+    compiled: Callable[[Gpu, str], bytes] = _compiled
 
 
 THIS_MACHINE = Machine()
@@ -109,6 +111,8 @@ class TensorRtEngine:
         self._restarts = restarts or Restarts()
         settings = bundle.settings
         self._preprocessor = Preprocessor(settings.pixels, settings.input.width, settings.input.height)
+        self._candidates: Candidates | None = None  # what outputs are reduced to
+        self._has_kernels = False
         self._failures: list[EngineError | None] = [None] * slots  # of frames that never came to the device
         self._refused_in_a_row = 0
         self._lost = ""  # why there is no session
@@ -122,6 +126,21 @@ class TensorRtEngine:
     def place(self, width: int, height: int) -> Geometry:
         """Where an image of this size will lie in the input."""
         return self._preprocessor.geometry(width, height)
+
+    def reduce(self, reduction: Reduction, thresholds: Thresholds) -> bool:
+        """Pick the candidates on the device; False where it has no kernels, or none for this decoder or thresholds."""
+        if not self._has_kernels:
+            return False
+        try:
+            candidates = Candidates(reduction, thresholds, self._session.output_type)
+        except ValueError:
+            return False
+        try:
+            self._session.reduce(candidates)
+        except CudaError as error:
+            raise EngineError(self.device, f"does not take the kernels ({error})", _REMEDY) from None
+        self._candidates = candidates
+        return True
 
     def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:  # noqa: ARG002
         """Put the image on its way to the device. What fails there comes out of `wait`."""
@@ -173,18 +192,11 @@ class TensorRtEngine:
         self.device = plan.device
         is_dla = plan.device.startswith("dla")
         index = 0 if is_dla else device_index(plan.device)
-        gpu = find(index)
-        ptx = self._kernels(gpu)
+        self._has_kernels = has_kernels = self._compiles("letterbox_float32", index)
         cuda = self._machine.open_cuda(index)
         size = self._bundle.settings.input
         is_nhwc = size.layout == "NHWC"
         image = (1, size.height, size.width, 3) if is_nhwc else (1, 3, size.height, size.width)
-        loaded: dict[str, Any] = {}
-
-        def kernel(name: str) -> Any:
-            if name not in loaded:
-                loaded[name] = cuda.kernel(ptx or b"", name)
-            return loaded[name]
 
         def load() -> LoadedPlan:
             dla = device_index(plan.device) if is_dla else None
@@ -192,7 +204,7 @@ class TensorRtEngine:
             check_outputs(self._bundle, [tensor.name for tensor in found.tensors if not tensor.is_input])
             return found
 
-        def staging(found: LoadedPlan) -> Staging:
+        def staging(found: LoadedPlan, kernels: Callable[[str], Any]) -> Staging:
             inputs = [tensor for tensor in found.tensors if tensor.is_input]
             if len(inputs) != 1 or inputs[0].shape != image:
                 takes = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in inputs)
@@ -202,23 +214,32 @@ class TensorRtEngine:
             if inputs[0].dtype not in (np.float32, np.float16):
                 what = f"its plan takes pixels of {inputs[0].dtype}, and floats are expected"
                 raise BundleError(self._bundle.name, what, "build the plan with `perception engine build`")
-            if ptx is None:
+            if not has_kernels:
                 return OnHost(cuda, self._preprocessor, inputs[0], is_nhwc=is_nhwc)
-            return OnDevice(cuda, kernel, self._bundle.settings.pixels, inputs[0], is_nhwc=is_nhwc)
+            return OnDevice(cuda, kernels, self._bundle.settings.pixels, inputs[0], is_nhwc=is_nhwc)
 
         black = np.zeros((size.height, size.width, 3), np.uint8)
         first = black, self.place(size.width, size.height)
-        return GpuSession(cuda, load, staging, self._bundle.settings.outputs, self.slots, first)
+        ptx = partial(self._ptx, index=index)
+        session = GpuSession(cuda, load, ptx, staging, self._bundle.settings.outputs, self.slots, first)
+        if self._candidates is not None:
+            session.reduce(self._candidates)
+        return session
 
-    def _kernels(self, gpu: Gpu | None) -> bytes | None:
-        """PTX for the GPU; without a compiler the CPU does it, and that is said."""
+    def _ptx(self, kernel: str, index: int) -> bytes:
+        gpu = self._machine.find_gpu(index)
         if gpu is None:
-            return None
+            raise EngineError(self.device, "is not there any more", _REMEDY)
+        return self._machine.compiled(gpu, kernel)
+
+    def _compiles(self, kernel: str, index: int) -> bool:
+        """Whether there is a compiler for the GPU; without one the CPU does the work, and that is said."""
         try:
-            return self._machine.compiled_kernels(gpu)
+            self._ptx(kernel, index)
         except (EngineMissingError, EngineError) as missing:
-            self._note(f"images are letterboxed on the CPU: {missing.what}; {missing.remedy}")
-            return None
+            self._note(f"images are letterboxed and boxes picked on the CPU: {missing.what}; {missing.remedy}")
+            return False
+        return True
 
     def _note(self, line: str) -> None:
         if line not in self.notes:

@@ -27,9 +27,13 @@ from simulated_cuda import SimulatedGpu
 from simulated_tensorrt import simulated_engine, write_plan
 
 from engines.bundle import Bundle
+from engines.decoders.decoder import NonFiniteOutputError, Outputs
 from engines.decoders.grids import total_cells
 from engines.errors import EngineError
+from engines.inference import decoder_for
 from engines.letterbox import Preprocessor
+from engines.reduction import CANDIDATES
+from engines.results import Detections, Thresholds
 from engines.runtime.cuda import CudaError
 from engines.runtime.engine import GpuTimes
 
@@ -38,8 +42,10 @@ pytestmark = needs_compiler
 RUNTIME = Path(importlib.import_module("engines.runtime").__file__ or "").parent
 TOLERANCE = 1e-4
 WAIT_S = 20.0
+THRESHOLDS = Thresholds(score=0.05)
 SIZES = ((32, 32), (64, 20), (7, 90), (50, 48))
-COSTS_NS = {"copy in": 1_000_000, "kernel": 2_000_000, "inference": 4_000_000, "copy out": 8_000_000}
+MS = 1_000_000
+COSTS_NS = {"copy in": MS, "letterbox": 2 * MS, "inference": 4 * MS, "candidates": MS, "copy out": 8 * MS}
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +66,16 @@ def expected(bundle: Bundle, image: NDArray[np.uint8]) -> NDArray[np.float32]:
 class Driver:
     """Drives an engine as a pipeline may at its worst, and looks at everything that comes out."""
 
-    def __init__(self, bundle: Bundle, seed: int, slots: int = 3, **gpu: Any) -> None:
+    def __init__(self, bundle: Bundle, seed: int, slots: int = 3, reduces: bool = False, **gpu: Any) -> None:
         self.bundle = bundle
         self.random = random.Random(seed)
         self.noise = np.random.default_rng(seed)
         self.gpu = SimulatedGpu(seed, **gpu)
         self.engine = simulated_engine(bundle, slots, self.gpu)
+        self.decoder = decoder_for(bundle, self.engine)
+        if reduces:
+            assert self.decoder.reduction is not None
+            assert self.engine.reduce(self.decoder.reduction, THRESHOLDS)
         if seed % 2:
             self.engine._session.slots[0]._clock.renew_ns = 0  # the slots share it
         self.wanted: dict[int, NDArray[np.float32]] = {}
@@ -85,12 +95,25 @@ class Driver:
         self.wanted[slot] = expected(self.bundle, image)
         image.fill(255)  # its owner uses the memory for something else
 
-    def check(self, slot: int) -> NDArray[np.float32]:
+    def check(self, slot: int) -> Outputs:
         done = self.engine.wait(slot)
         assert self.began_ns[slot] <= done.started_ns <= done.inferred_ns <= time.monotonic_ns()
-        outputs: NDArray[np.float32] = done.rows[0]["predictions"]
-        np.testing.assert_allclose(outputs, self.wanted[slot], atol=TOLERANCE)
-        return outputs
+        self.compare(slot, done.rows[0])
+        return done.rows[0]
+
+    def compare(self, slot: int, outputs: Outputs) -> None:
+        if CANDIDATES not in outputs:
+            np.testing.assert_allclose(outputs["predictions"], self.wanted[slot], atol=TOLERANCE)
+            return
+        place = self.engine.place(32, 32)
+        found = self.decoder.decode(outputs, place, THRESHOLDS)
+        wanted = self.decoder.decode({"predictions": self.wanted[slot]}, place, THRESHOLDS)
+        assert isinstance(found, Detections)
+        assert isinstance(wanted, Detections)
+        assert len(wanted) == 2
+        np.testing.assert_array_equal(found.classes, wanted.classes)
+        np.testing.assert_allclose(found.scores, wanted.scores, atol=TOLERANCE)
+        np.testing.assert_allclose(found.boxes_xyxy, wanted.boxes_xyxy, atol=10 * TOLERANCE)
 
     def round(self, pool: ThreadPoolExecutor) -> None:
         slots = list(range(self.engine.slots))
@@ -105,8 +128,8 @@ class Driver:
         for slot in slots:
             waiting = pool.submit(self.check, slot) if self.random.random() < 0.3 else None
             kept.append((slot, waiting.result(WAIT_S) if waiting else self.check(slot)))
-        for slot, outputs in kept:
-            np.testing.assert_allclose(outputs, self.wanted[slot], atol=TOLERANCE, err_msg="before it was staged again")
+        for slot, outputs in kept:  # they stay until the slot is staged again
+            self.compare(slot, outputs)
 
     def end(self) -> None:
         """Close with one slot staged and one in flight, whose result is still to be had."""
@@ -142,6 +165,7 @@ def times_are_of_the_frame(bundle: Bundle, seed: int, **gpu: Any) -> None:
         assert done.gpu.copy_in_ms in ((0.0,) if is_integrated else (1.0, *weights))
         assert done.gpu.preprocess_ms == (2.0 if has_kernels else 0.0)
         assert done.gpu.compute_ms == 4.0
+        assert done.gpu.reduce_ms == (5.0 if gpu.get("reduces") else 0.0)
         assert done.gpu.copy_out_ms == (0.0 if is_integrated else 8.0)
     driver.engine.close()
     assert driver.gpu.broken_rules == []
@@ -194,6 +218,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "discrete": {"has_kernels": True},
     "discrete, eager, no graphs": {"has_kernels": True, "eagerness": 0.4, "can_capture": False},
     "discrete, letterbox on the CPU": {},
+    "discrete, candidates picked there": {"has_kernels": True, "reduces": True, "eagerness": 0.2},
+    "jetson, candidates picked there": {"has_kernels": True, "reduces": True, "is_integrated": True},
     "jetson": {"has_kernels": True, "is_integrated": True},
     "jetson, letterbox on the CPU": {"is_integrated": True, "eagerness": 0.4},
 }
@@ -275,7 +301,8 @@ def mutation(file: str, old: str, new: str = "pass", then: str | None = None) ->
     return Mutation(file, (Edit(old, new, then),))
 
 
-SLOT, STAGING, SESSION, CLOCK = "gpu_slot.py", "staging.py", "gpu_session.py", "gpu_clock.py"
+SLOT, STAGING, REDUCING = "gpu_slot.py", "staging.py", "reducing.py"
+SESSION, CLOCK = "gpu_session.py", "gpu_clock.py"
 ELSEWHERE = "self._cuda.new_stream()"  # a stream that nothing ties to the slot's
 ATTACHED, NOT_ATTACHED = "with self._cuda.attached():", "if True:"
 COPIED = "self._cuda.record(copied, stream)"
@@ -290,6 +317,7 @@ MUTATIONS = [
     mutation(SLOT, "self._cuda.record(self._staged, self._stream)"),
     mutation(SLOT, "self._cuda.record(self._started, self._stream)"),
     mutation(SLOT, "self._cuda.record(self._computed, self._stream)"),
+    mutation(SLOT, "self._cuda.record(self._reduced, self._stream)"),
     mutation(SLOT, "self._cuda.record(self._done, self._stream)"),
     Mutation(
         SLOT,
@@ -313,8 +341,15 @@ MUTATIONS = [
     mutation(STAGING, "self._at(place, is_nv12, stream)", f"self._at(place, is_nv12, {ELSEWHERE})"),
     mutation(STAGING, "copy_in(weights.size, stream)", f"copy_in(weights.size, {ELSEWHERE})"),
     mutation(STAGING, "arguments.tobytes(), stream", f"arguments.tobytes(), {ELSEWHERE}"),
+    mutation(SLOT, "self._reducing.launch(self._stream)", f"self._reducing.launch({ELSEWHERE})"),
+    mutation(REDUCING, "block, arguments, stream)", f"block, arguments, {ELSEWHERE})"),
+    mutation(REDUCING, "self._result.copy_out(stream)", f"self._result.copy_out({ELSEWHERE})"),
+    mutation(REDUCING, "copy_in(self._limits.size, stream)", f"copy_in(self._limits.size, {ELSEWHERE})"),
+    mutation(SLOT, "outputs, self._stream)", f"outputs, {ELSEWHERE})"),
     # the copies themselves
-    mutation(SLOT, "buffer.copy_out(self._stream)"),
+    mutation(SLOT, "copied.copy_out(self._stream)"),
+    mutation(REDUCING, "self._limits.copy_in(self._limits.size, stream)"),
+    mutation(REDUCING, "self._result.copy_out(stream)"),
     mutation(STAGING, "self._buffer.copy_in(self._buffer.size, stream)"),
     mutation(STAGING, "self._image.copy_in(image.nbytes, stream)"),
     mutation(STAGING, "weights.copy_in(weights.size, stream)"),
@@ -323,9 +358,15 @@ MUTATIONS = [
     # what each slot has of its own
     mutation(SLOT, "self._stream = cuda.new_stream()", "self._stream = cuda._streams[0]"),
     mutation(SLOT, "plan.new_context()", "vars(plan).setdefault('one', plan.new_context())"),
+    mutation(
+        REDUCING,
+        "cuda.device_memory(candidates.work_bytes)",
+        "vars(candidates).setdefault('one', cuda.device_memory(candidates.work_bytes))",
+    ),
     mutation(SLOT, "= Buffer(cuda, tensor.size)", "= vars(plan).setdefault('one', Buffer(cuda, tensor.size))"),
     # where the device is attached, and what threads wait for
     mutation(SESSION, "with cuda.attached():", NOT_ATTACHED),
+    mutation(SESSION, ATTACHED, NOT_ATTACHED, "for slot in self.slots"),
     mutation(SESSION, ATTACHED, NOT_ATTACHED, "self.slots[slot].stage"),
     mutation(SESSION, ATTACHED, NOT_ATTACHED, "self._collected[slot] = None"),
     mutation(SESSION, ATTACHED, NOT_ATTACHED, "self._collected[slot] = self"),
@@ -362,6 +403,10 @@ def _mutated(change: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
                     monkeypatch.setattr(module, key, vars(changed)[key])
 
 
+# Results that are wrong or not there, and what the device, the engine or the decoder say of them.
+WRONG = (AssertionError, IndexError, CudaError, EngineError, NonFiniteOutputError, pytest.fail.Exception)
+
+
 def all_promises(bundle: Bundle) -> None:
     for seed in range(5):
         for promise in PROMISES:
@@ -372,12 +417,12 @@ def all_promises(bundle: Bundle) -> None:
 @pytest.mark.parametrize("change", MUTATIONS, ids=str)
 @pytest.mark.usefixtures("_mutated")
 def test_a_synchronisation_that_is_missing_shows(change: Mutation, bundle: Bundle) -> None:
-    with pytest.raises((AssertionError, IndexError, CudaError, EngineError, pytest.fail.Exception)):
+    with pytest.raises(WRONG):
         all_promises(bundle)
 
 
 def test_every_synchronisation_has_a_mutation() -> None:
-    for file in (SLOT, STAGING, SESSION, CLOCK):
+    for file in (SLOT, STAGING, REDUCING, SESSION, CLOCK):
         lines = (RUNTIME / file).read_text().splitlines()
         edited = {edit.line_in(lines) for change in MUTATIONS if change.file == file for edit in change.edits}
         first = next(number for number, line in enumerate(lines) if line.startswith("class "))

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import tiny_networks
+from host_device import needs_compiler
 from numpy.typing import NDArray
 from simulated_cuda import SimulatedGpu
 from simulated_tensorrt import machine, simulated_engine, write_plan
@@ -21,11 +22,15 @@ from simulated_tensorrt import machine, simulated_engine, write_plan
 from engines import gpu as gpu_facts
 from engines.bench import measure
 from engines.bundle import Bundle, load_bundle
+from engines.decoders.decoder import Outputs
 from engines.decoders.grids import total_cells
 from engines.errors import EngineError, EngineMissingError
 from engines.gpu import Gpu
 from engines.importing import import_network
+from engines.inference import decoder_for
 from engines.letterbox import Preprocessor
+from engines.reduction import CANDIDATE, CANDIDATES
+from engines.results import Thresholds
 from engines.runtime import best_engine, open_engine
 from engines.runtime.engine import Engine
 from engines.runtime.tensorrt import Machine, Restarts, TensorRtEngine, planned_engine, usable_library
@@ -44,10 +49,13 @@ def gpu() -> SimulatedGpu:
 
 
 def inferred(engine: Engine, slot: int = 0, image: NDArray[np.uint8] = GREY) -> NDArray[np.float32]:
+    return np.array(waited(engine, slot, image)["predictions"])
+
+
+def waited(engine: Engine, slot: int = 0, image: NDArray[np.uint8] = GREY) -> Outputs:
     engine.stage(slot, 0, image, engine.place(image.shape[1], image.shape[0]))
     engine.submit(slot, 1)
-    outputs: NDArray[np.float32] = engine.wait(slot).rows[0]["predictions"]
-    return outputs.copy()
+    return engine.wait(slot).rows[0]
 
 
 def expected(bundle: Bundle, image: NDArray[np.uint8] = GREY) -> NDArray[np.float32]:
@@ -352,6 +360,24 @@ def test_a_device_that_held_for_a_while_may_fail_anew(bundle: Bundle, gpu: Simul
     assert gpu.broken_rules == []
 
 
+@needs_compiler
+def test_candidates_are_picked_on_the_device_where_it_can_and_after_a_restart_too(bundle: Bundle) -> None:
+    with simulated_engine(bundle, 1, gpu := SimulatedGpu(has_kernels=True)) as engine:
+        reduction = decoder_for(bundle, engine).reduction
+        assert reduction is not None
+        assert not engine.reduce(reduction, Thresholds(every_label=True)), "the device knows a box's best class alone"
+        assert "predictions" in waited(engine)
+        assert engine.reduce(reduction, Thresholds())
+        before = waited(engine)[CANDIDATES].tobytes()
+        assert len(before) == 2 * CANDIDATE.itemsize, "the box by colour, and the steady one"
+        gpu.lose()
+        fails(engine, match="illegal memory access")
+        assert waited(engine)[CANDIDATES].tobytes() == before
+    assert gpu.broken_rules == []
+    with simulated_engine(bundle, 1, SimulatedGpu()) as engine:
+        assert not engine.reduce(reduction, Thresholds()), "there is no compiler"
+
+
 def test_a_plan_that_has_gone_stays_an_error_of_frames(bundle: Bundle, gpu: SimulatedGpu) -> None:
     with simulated_engine(bundle, 1, gpu) as engine:
         shutil.rmtree(bundle.folder / "plans" / "one")
@@ -369,7 +395,10 @@ def test_the_bench_tells_the_stages_in_trtexecs_words(bundle: Bundle) -> None:
         speed = measure(engine, 0.05)
     stages = {name: (found["p50"], found["p99"], found["max"]) for name, found in speed.gpu_ms.items()}
     assert stages.pop("enqueue")[0] > 0
-    assert stages == {"h2d": (1,) * 3, "preprocess": (0,) * 3, "compute": (4,) * 3, "d2h": (8,) * 3}
+    assert stages == {
+        stage: (took_ms,) * 3
+        for stage, took_ms in (("h2d", 1), ("preprocess", 0), ("compute", 4), ("reduce", 0), ("d2h", 8))
+    }
     assert speed.latency_ms == {"p50": 13, "p90": 13, "p99": 13, "max": 13}
     assert speed.in_flight == 1
     assert any("copies take as long" in remark for remark in speed.remarks)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_networks
+from host_device import needs_compiler
 from simulated_cuda import SimulatedGpu
 from simulated_tensorrt import simulated_engine
 from test_pipeline import ListedSource, Run, colours
@@ -20,12 +21,13 @@ from perception.pipeline import Result
 from perception.tracking import TrackerSettings
 
 
+@needs_compiler
 @pytest.mark.parametrize("lost_at", [None, 3], ids=["steady", "lost"])
 def test_a_pipeline_publishes_what_it_does_on_a_cpu_and_outlives_a_lost_device(
     lost_at: int | None, tmp_path: Path
 ) -> None:
     bundle = tiny_networks.make_bundle(tmp_path / "net")
-    gpu = SimulatedGpu(4, eagerness=0.2)
+    gpu = SimulatedGpu(4, eagerness=0.2, has_kernels=True)
     published: dict[str, list[FrameMessage]] = {}
 
     def lose(result: Result) -> None:
@@ -34,7 +36,10 @@ def test_a_pipeline_publishes_what_it_does_on_a_cpu_and_outlives_a_lost_device(
 
     for name in ("tensorrt", "onnxruntime"):
         engine = simulated_engine(bundle, 2, gpu) if name == "tensorrt" else open_engine(bundle, name)
-        network = Network(bundle, engine, decoder_for(bundle, engine), Thresholds(), TrackerSettings())
+        decoder = decoder_for(bundle, engine)
+        assert decoder.reduction is not None
+        assert engine.reduce(decoder.reduction, Thresholds()) is (name == "tensorrt")
+        network = Network(bundle, engine, decoder, Thresholds(), TrackerSettings())
         run = Run([ListedSource(colours(30))], [network], [lose] if name == "tensorrt" else []).go()
         assert run.raised is None
         assert run.pipeline.ledger.total().captured == 30

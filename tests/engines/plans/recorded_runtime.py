@@ -93,7 +93,8 @@ def main() -> None:
     session = GpuSession(
         cuda,
         lambda: LoadedPlan(seen, b"plan", SHAPES["image"], dla=0),
-        lambda plan: OnHost(cuda, pixels, _input_of(plan), is_nhwc=False),
+        lambda _kernel: b"",
+        lambda plan, _kernels: OnHost(cuda, pixels, _input_of(plan), is_nhwc=False),
         {"predictions": "boxes"},
         2,
         (image, pixels.geometry(32, 32)),
