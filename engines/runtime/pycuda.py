@@ -55,15 +55,14 @@ class PyCuda:
             driver.init()
             self._device = driver.Device(index)
             self.is_integrated = bool(self._device.get_attribute(driver.device_attribute.INTEGRATED))
-            self._revive(index)
-            self._context = self._device.retain_primary_context()
+            self._context = self._alive(index)
         self._graphs = _Graphs.found()
         self._modules: dict[bytes, Any] = {}
 
-    def _revive(self, index: int) -> None:
-        """Reset a primary context in which work has failed: nothing else makes it usable again.
+    def _alive(self, index: int) -> Any:
+        """Retain the primary context. One in which work has failed is reset first: nothing else makes it usable again.
 
-        One that is alive, because nothing has failed or another engine has reset it, is left alone.
+        Where nothing has failed, or another engine has reset it already, it is left alone.
         """
         context = self._device.retain_primary_context()
         try:
@@ -73,14 +72,16 @@ class PyCuda:
             finally:
                 driver.Context.pop()
         except driver.Error:
+            _release(context)
             ctypes.CDLL("libcuda.so.1").cuDevicePrimaryCtxReset_v2(ctypes.c_int(index))
-        finally:
-            with suppress(driver.Error):
-                context.detach()
+            return self._device.retain_primary_context()
+        return context
 
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Push the context, and pop it again whatever happens: what is left on the stack aborts the thread."""
+        if self._context is None:
+            raise CudaError("the device was let go of")
         with _in_our_words():
             self._context.push()
         try:
@@ -156,10 +157,9 @@ class PyCuda:
     def captured(self, stream: Stream) -> Iterator[list[Any]]:
         """Through cuda-bindings; without it everything is done as it comes, and the list stays empty."""
         graphs: list[Any] = []
-        if self._graphs is None:
+        if self._graphs is None or not self._graphs.begin(stream.handle):
             yield graphs
             return
-        self._graphs.begin(stream.handle)
         try:
             yield graphs
         except BaseException:
@@ -180,13 +180,22 @@ class PyCuda:
             return int(free), int(total)
 
     def close(self) -> None:
-        """Release the primary context. pycuda does so only where it is current, or in the thread that retained it."""
-        with suppress(driver.Error, CudaError):
-            self._context.push()
+        """Let go of kernels and graphs, then of the context."""
+        with suppress(CudaError), self.attached():
             self._modules.clear()
             if self._graphs is not None:
                 self._graphs.close()
-            self._context.detach()
+        if self._context is not None:
+            _release(self._context)
+            self._context = None
+
+
+def _release(context: Any) -> None:
+    """Let go of a primary context, in whichever thread this is: pycuda does so only where it is current."""
+    with suppress(driver.Error):
+        context.push()
+        context.detach()  # pycuda forgets its push here, and does not undo it
+        ctypes.CDLL("libcuda.so.1").cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
 
 
 class _Graphs:
@@ -207,10 +216,14 @@ class _Graphs:
             return None
         return cls(bindings)
 
-    def begin(self, stream: int) -> None:
-        """Capture what this thread puts on a stream."""
+    def begin(self, stream: int) -> bool:
+        """Capture what this thread puts on a stream; False where the driver is too old to do so."""
         mode = self._cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        self._checked(self._cuda.cuStreamBeginCapture(self._cuda.CUstream(stream), mode))
+        try:
+            self._checked(self._cuda.cuStreamBeginCapture(self._cuda.CUstream(stream), mode))
+        except RuntimeError:  # the binding's, where the driver has no such function
+            return False
+        return True
 
     def end(self, stream: int) -> Any:
         """End the capture; make what was captured ready to launch."""
@@ -224,8 +237,8 @@ class _Graphs:
 
     def close(self) -> None:
         """Destroy every graph."""
-        for graph in self._made:
-            self._cuda.cuGraphExecDestroy(graph)
+        while self._made:
+            self._cuda.cuGraphExecDestroy(self._made.pop())
 
     def launch(self, graph: Any, stream: int) -> None:
         """Put it on a stream."""
