@@ -31,7 +31,7 @@ from engines.inference import decoder_for
 from engines.letterbox import Preprocessor
 from engines.reduction import CANDIDATE, CANDIDATES
 from engines.results import Thresholds
-from engines.runtime import best_engine, open_engine
+from engines.runtime import best_engine, cuda, open_engine
 from engines.runtime.engine import Engine
 from engines.runtime.tensorrt import Machine, Restarts, TensorRtEngine, planned_engine, usable_library
 
@@ -75,7 +75,7 @@ def test_all_that_is_missing_is_said_at_once(bundle: Bundle, monkeypatch: pytest
     with pytest.raises(EngineMissingError) as caught:
         TensorRtEngine(bundle, machine=bare)
     said = str(caught.value)
-    assert said.startswith("--engine tensorrt: cannot run here: ")
+    assert said.startswith("--engine tensorrt: cannot run here; what is missing, and how to get it:\n  - ")
     for words in ("NVIDIA driver", "tensorrt is not installed", "pycuda is not installed", "pip install tensorrt-cu12"):
         assert words in said
     assert caught.value.exit_code == 2
@@ -88,7 +88,7 @@ def test_without_a_gpu_asking_for_it_is_refused_and_auto_takes_the_cpu(
     if gpu_facts.find_gpu() is not None:
         pytest.skip("a GPU is here")
     write_plan(bundle, gpu)
-    with pytest.raises(EngineMissingError, match=rf"--engine {name}: cannot run here: .*driver"):
+    with pytest.raises(EngineMissingError, match=rf"--engine {name}: cannot run here; [^-]*- .*driver"):
         open_engine(bundle, name)
     with open_engine(bundle) as engine:
         assert engine.device == "cpu"
@@ -100,13 +100,22 @@ def test_a_jetson_hears_what_a_jetson_does(monkeypatch: pytest.MonkeyPatch, tmp_
     release.write_text("# R36 (release), REVISION: 4.3\n")
     assert gpu_facts.is_jetson(release)
     monkeypatch.setattr(gpu_facts, "is_jetson", lambda: True)
-    assert "--runtime nvidia" in gpu_facts.why_no_gpu()[1] or gpu_facts.find_gpu() is not None
+    monkeypatch.setattr(cuda, "is_jetson", lambda: True)
+    if gpu_facts.find_gpu() is None:
+        assert "--runtime nvidia" in gpu_facts.why_no_gpu()[1]
+    assert "apt install cuda-toolkit" in cuda.how_to_get_pycuda()
+
+
+def test_a_pycuda_that_cannot_be_loaded_is_told_from_one_that_is_not_there() -> None:
+    assert cuda.missing_pycuda(ImportError(name="pycuda")) == "is not installed"
+    broken = ImportError("libcuda.so.1: cannot open shared object file: No such file or directory")
+    assert "cannot be loaded (libcuda.so.1: cannot open" in cuda.missing_pycuda(broken)
 
 
 def test_one_missing_part_is_named_alone(gpu: SimulatedGpu) -> None:
     whole = machine(gpu)
     lacking = Machine(whole.find_gpu, whole.open_library, whole.open_cuda, lambda: ("pycuda is not there", "get it"))
-    with pytest.raises(EngineMissingError, match=r"cannot run here: pycuda is not there; get it$"):
+    with pytest.raises(EngineMissingError, match=r"get it:\n  - pycuda is not there: get it$"):
         usable_library("tensorrt", lacking)
     assert usable_library("tensorrt", whole).version == "10.3.0"
 
