@@ -178,9 +178,7 @@ extern "C" __global__ void candidates_find(const CandidatesArguments a)
     a.scores_of[cell] = score;
 }
 
-const float kMaxCoordinate = 100000; // MAX_COORDINATE and the two limits of yolox.py
-const float kMaxOffset = 10000;
-const float kMaxLogSize = 10;
+const float kMaxCoordinate = 100000; // MAX_COORDINATE of the decoders; what overflows on the way is brought to it too
 
 __device__ inline void set_corners(Candidate &box, float centre_x, float centre_y, float width, float height)
 {
@@ -220,10 +218,8 @@ __device__ inline void set_box(const CandidatesArguments &a, int cell, Candidate
         float raw[4];
         for (int i = 0; i < 4; ++i)
             raw[i] = value_at(a, a.scores[0], first + i);
-        set_corners(box, __fmul_rn(__fadd_rn(clip(raw[0], -kMaxOffset, kMaxOffset), column), stride),
-                    __fmul_rn(__fadd_rn(clip(raw[1], -kMaxOffset, kMaxOffset), row), stride),
-                    __fmul_rn(expf(raw[2] < kMaxLogSize ? raw[2] : kMaxLogSize), stride),
-                    __fmul_rn(expf(raw[3] < kMaxLogSize ? raw[3] : kMaxLogSize), stride));
+        set_corners(box, __fmul_rn(__fadd_rn(raw[0], column), stride), __fmul_rn(__fadd_rn(raw[1], row), stride),
+                    __fmul_rn(expf(raw[2]), stride), __fmul_rn(expf(raw[3]), stride));
     } else if (a.family == kYolov8) {
         set_corners(box, value_at(a, a.scores[0], cell), value_at(a, a.scores[0], (long long)a.cells + cell),
                     value_at(a, a.scores[0], 2ll * a.cells + cell), value_at(a, a.scores[0], 3ll * a.cells + cell));

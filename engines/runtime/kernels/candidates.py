@@ -79,14 +79,14 @@ class Candidates:
             "keys": 8 * reduction.cells,
             "classes_of": 4 * reduction.cells,
             "scores_of": 4 * reduction.cells,
-            "ranked": CANDIDATE.itemsize * reduction.most,
             "overlaps": 4 * _WORDS * reduction.most,
+            "ranked": CANDIDATE.itemsize * reduction.most,
         }
         self._offsets: dict[str, int] = {}
         self.work_bytes = 0
         for name, size in sizes.items():
-            self._offsets[name] = self.work_bytes
-            self.work_bytes += blocks(size, _ALIGNMENT) * _ALIGNMENT
+            self._offsets[name] = -(-self.work_bytes // _ALIGNMENT) * _ALIGNMENT
+            self.work_bytes = self._offsets[name] + size
         levels = np.zeros(_LEVELS, CANDIDATES_ARGUMENTS["level"].base)
         first = 0
         for level, grid in zip(levels, reduction.grids, strict=False):
