@@ -50,8 +50,8 @@ def _takes(signature: str, count: int) -> bool:
     return sum(" = " not in parameter for parameter in parameters) <= count <= len(parameters)
 
 
-def main() -> None:
-    library = open_library("tensorrt")
+def main(flavor: str) -> None:
+    library = open_library(flavor)
     trt = library.trt
     contexts: list[Exact] = []
 
@@ -86,7 +86,7 @@ def main() -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(trt, name)
 
-    seen = Library("tensorrt", Bindings())
+    seen = Library(flavor, Bindings())
     cuda = SimulatedGpu().open()
     pixels = Preprocessor(Pixels(), 32, 32)
     image = np.zeros((32, 32, 3), np.uint8)
@@ -109,7 +109,7 @@ def main() -> None:
                 "version": library.version,
                 "calls": sorted({name for one in (runtime, engine, *contexts) for name, _ in one.calls}),
                 "contexts": len(contexts),
-                "dla": runtime._answers["DLA_core"],
+                "dla": runtime._answers.get("DLA_core"),
             }
         )
     )
@@ -120,4 +120,4 @@ def _input_of(plan: LoadedPlan) -> PlanTensor:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else "tensorrt")

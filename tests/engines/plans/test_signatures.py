@@ -70,3 +70,9 @@ def test_running_a_plan_calls_what_this_version_has(bindings: tuple[str, Path]) 
     )
     assert found["contexts"] == 2, "one a slot, and none to spare"
     assert found["dla"] == 0
+
+
+def test_running_a_plan_calls_what_tensorrt_for_rtx_has() -> None:
+    pytest.importorskip("tensorrt_rtx")
+    found = recorded(RUNTIME, Path(), "tensorrt_rtx")
+    assert {"deserialize_cuda_engine", "set_tensor_address", "execute_async_v3"} <= set(found["calls"])
