@@ -14,7 +14,7 @@ from engines.errors import EngineMissingError
 from engines.runtime.engine import Completed, Engine
 from engines.runtime.int8 import is_quantised, is_x86
 
-__all__ = ["ENGINES", "ON_THE_CPU", "Completed", "Engine", "check_engine", "open_engine"]
+__all__ = ["ENGINES", "ON_THE_CPU", "Completed", "Engine", "check_engine", "open_engine", "slots_for"]
 
 ENGINES = {
     "onnxruntime": "engines.runtime.onnxruntime:OnnxRuntimeEngine",
@@ -24,6 +24,8 @@ ENGINES = {
 }
 ON_THE_CPU = ("onnxruntime", "openvino")
 AUTO = "auto"
+CPU_SLOTS = 2  # one is inferred while the other is staged or decoded
+GPU_SLOTS = 3  # one is copied in and letterboxed, one computed, one copied out
 
 
 def open_engine(bundle: Bundle, name: str = AUTO, *, slots: int = 2, threads: int = 1) -> Engine:
@@ -44,6 +46,12 @@ def check_engine(name: str) -> None:
     """Raise `EngineMissingError` for a name that is no engine's; opens nothing."""
     if name not in (AUTO, *ENGINES):
         raise EngineMissingError(f"--engine {name}", "is unknown", f"use auto or one of {', '.join(sorted(ENGINES))}")
+
+
+def slots_for(bundle: Bundle, name: str) -> int:
+    """How many frames an engine wants in flight. Raises `EngineError` as `best_engine` does."""
+    name = best_engine(bundle) if name == AUTO else name
+    return GPU_SLOTS if name in ENGINES and name not in ON_THE_CPU else CPU_SLOTS
 
 
 def best_engine(bundle: Bundle) -> str:

@@ -313,8 +313,8 @@ def usable_library(flavor: str, machine: Machine = THIS_MACHINE) -> Library:
     if (missing_cuda := machine.cuda_is_missing()) is not None:
         lacks.append(missing_cuda)
     if library is None or lacks:
-        each = "".join(f"\n  - {what}: {how}" for what, how in lacks)
-        raise EngineMissingError(f"--engine {flavor}", "cannot run here", f"what is missing, and how to get it:{each}")
+        each = "; ".join(f"({number}) {what}: {how}" for number, (what, how) in enumerate(lacks, 1))
+        raise EngineMissingError(f"--engine {flavor}", "cannot run here", f"what is missing, and how to get it: {each}")
     return library
 
 

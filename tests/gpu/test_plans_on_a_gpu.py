@@ -59,7 +59,7 @@ def test_a_plans_outputs_are_the_networks(flavor: str, precision: str, tmp_path:
 
 @pytest.mark.data
 def test_a_detectors_boxes_are_the_cpus(flavor: str, data: Path, tmp_path: Path) -> None:
-    """yolox_nano in FP16 on frames of a street: each box above 0.35 has a partner above 0.25, IoU above 0.9, in 99 %."""
+    """yolox_nano in FP16 on frames of a street: 99 % of boxes above 0.35 have a partner above 0.25 with IoU > 0.9."""
     from sensors.frame import Frame
     from sensors.opening import open_source
 
