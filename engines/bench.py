@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engines.runtime import Completed, Engine
-from engines.runtime.engine import GpuTimes
 
-GPU_STAGES: dict[str, Callable[[GpuTimes], float]] = {  # trtexec's words; preprocess and reduce are ours
-    "enqueue": lambda times: times.enqueue_ms,
-    "h2d": lambda times: times.copy_in_ms,
-    "preprocess": lambda times: times.preprocess_ms,
-    "compute": lambda times: times.compute_ms,
-    "reduce": lambda times: times.reduce_ms,
-    "d2h": lambda times: times.copy_out_ms,
-}
 _HOST_BOUND = 0.8  # of compute, as trtexec has it
 _UNSTEADY = 0.01  # coefficient of variation of compute, as trtexec has it
 
@@ -35,7 +26,7 @@ class EngineSpeed:
     latency_ms: dict[str, float]
     inferences: int
     in_flight: int
-    gpu_ms: dict[str, dict[str, float]]  # by stage (`GPU_STAGES`); empty on a CPU
+    gpu_ms: dict[str, dict[str, float]]  # by stage (see `GpuTimes`); empty on a CPU
     remarks: tuple[str, ...] = ()  # what makes the figures less than they seem
 
 
@@ -74,7 +65,8 @@ def measure(engine: Engine, seconds: float = 3.0, warm_up: int = 5) -> EngineSpe
     if not gpu:
         latency_ms = _spread([(done.inferred_ns - done.started_ns) / 1e6 for done in completed])
         return EngineSpeed(fps, latency_ms, len(completed), engine.slots, {})
-    stages = {name: [of(times) for times in gpu] for name, of in GPU_STAGES.items()}
+    each = [times.by_stage() for times in gpu]
+    stages = {name: [one[name] for one in each] for name in each[0]}
     on_device = [values for name, values in stages.items() if name != "enqueue"]
     return EngineSpeed(
         fps,

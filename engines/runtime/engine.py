@@ -35,6 +35,17 @@ class GpuTimes:
     copy_out_ms: float
     enqueue_ms: float
 
+    def by_stage(self) -> dict[str, float]:
+        """In the order in which they happen, by the names under which people get them."""
+        return {
+            "enqueue": self.enqueue_ms,
+            "h2d": self.copy_in_ms,
+            "preprocess": self.preprocess_ms,
+            "compute": self.compute_ms,
+            "reduce": self.reduce_ms,
+            "d2h": self.copy_out_ms,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:

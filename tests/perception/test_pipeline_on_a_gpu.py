@@ -18,7 +18,10 @@ from engines.runtime import open_engine
 from perception.message import FrameMessage, Status
 from perception.network import Network
 from perception.pipeline import Result
+from perception.summary import in_words, summary
 from perception.tracking import TrackerSettings
+
+STAGES = {"enqueue", "h2d", "preprocess", "compute", "reduce", "d2h"}
 
 
 @needs_compiler
@@ -43,6 +46,12 @@ def test_a_pipeline_publishes_what_it_does_on_a_cpu_and_outlives_a_lost_device(
         run = Run([ListedSource(colours(30))], [network], [lose] if name == "tensorrt" else []).go()
         assert run.raised is None
         assert run.pipeline.ledger.total().captured == 30
+        stages = run.pipeline.ledger.gpu
+        assert set(stages) == (STAGES if name == "tensorrt" else set())
+        assert 0 < run.pipeline.ledger.engine_busy_ns <= run.pipeline.wall_s * 1e9, "frames that overlap count once"
+        if name == "tensorrt":
+            words = in_words(summary(run.pipeline, [network], run.outbox, 0.0))
+            assert any(line.startswith("GPU, p50: enqueue ") for line in words)
         published[name] = run.recorder.of("front")[:-1]
     failed = [message for message in published["tensorrt"] if message.status is not Status.OK]
     assert bool(failed) is (lost_at is not None)
