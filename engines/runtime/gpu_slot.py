@@ -139,6 +139,8 @@ class GpuSlot:
         """From now on only pick candidates out of the outputs. Nothing is in flight."""
         outputs = {role: self._outputs[name].address for role, name in self._roles.items()}
         self._reducing = Reducing(self._cuda, kernels, candidates, outputs, self._stream)
+        self._cuda.record(self._done, self._stream)  # behind the copy of what it compares with
+        self._cuda.synchronize(self._done)
 
     def capture(self) -> None:
         """Make a graph of the inference, where that can be had; else it may be done once more. Nothing is in flight."""

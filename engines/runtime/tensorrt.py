@@ -34,6 +34,7 @@ from engines.runtime.kernels import Candidates, compile_kernels, source_of
 from engines.runtime.plan_session import LoadedPlan
 from engines.runtime.staging import OnDevice, OnHost, Staging
 from engines.tensorrt_library import FLAVORS, Library, open_library
+from sensors.errors import EdgePerceptionError
 
 _REMEDY = "see `dmesg` for Xid messages of the driver, and free device memory"
 
@@ -75,10 +76,18 @@ class Restarts:
     count: int = 0
     _last_s: float = field(default=-1e9)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether there will be no more tries."""
+        return self.count >= self.limit
+
+    def lost(self) -> None:
+        """Hear that a device that worked does not: what came long before counts no more."""
+        if self.clock_s() - self._last_s > self.steady_s:
+            self.count = 0
+
     def wait_s(self) -> float:
         """How long until the next try; 0 where it may be now."""
-        if self.count and self.clock_s() - self._last_s > self.steady_s:
-            self.count = 0
         return max(0.0, self._last_s + self.first_wait_s * 2**self.count / 2 - self.clock_s()) if self.count else 0.0
 
     def began(self) -> None:
@@ -255,32 +264,31 @@ class TensorRtEngine:
             self._failures[slot] = EngineError(self.device, f"inference failed ({error})", _REMEDY)
         except EngineError as failure:
             self._failures[slot] = failure
+        except EdgePerceptionError as failure:  # a plan that was exchanged, and does not fit: a frame's failure too
+            self._failures[slot] = EngineError(failure.thing, failure.what, failure.remedy)
 
     def _lose(self, why: str) -> None:
-        self._lost = self._lost or why
+        if not self._lost:
+            self._lost = why
+            self._restarts.lost()
 
     def _usable(self) -> GpuSession:
         """The session, opened anew where the last one was lost. Raises `EngineError` while there is none."""
         if not self._lost:
             return self._session
         with self._changing:
-            wait_s = self._restarts.wait_s()
-            tries = f"try {self._restarts.count} of {self._restarts.limit}"
+            was_lost, restarts = f"was lost ({self._lost})", self._restarts
             if self._closed:
-                raise EngineError(self.device, f"was lost ({self._lost})", _REMEDY)
-            if wait_s > 0:
-                raise EngineError(
-                    self.device, f"was lost ({self._lost}); {tries} failed, the next is in {wait_s:.1f} s", _REMEDY
-                )
-            if self._restarts.count >= self._restarts.limit:
-                raise EngineError(
-                    self.device,
-                    f"was lost ({self._lost}) and did not come back in {self._restarts.limit} tries",
-                    "start the process again; " + _REMEDY,
-                )
+                raise EngineError(self.device, was_lost, _REMEDY)
+            if restarts.is_over:
+                what = f"{was_lost} and did not come back in {restarts.limit} tries"
+                raise EngineError(self.device, what, "start the process again; " + _REMEDY)
+            if (wait_s := restarts.wait_s()) > 0:
+                what = f"{was_lost}; try {restarts.count} of {restarts.limit} failed, the next is in {wait_s:.1f} s"
+                raise EngineError(self.device, what, _REMEDY)
             if self._session.is_busy:
-                raise EngineError(self.device, f"was lost ({self._lost}) and is started again", _REMEDY)
-            self._restarts.began()
+                raise EngineError(self.device, f"{was_lost} and is started again", _REMEDY)
+            restarts.began()
             self._session.close()
             try:
                 self._session = self._open()

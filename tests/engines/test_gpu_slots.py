@@ -214,6 +214,12 @@ def slots_overlap_and_the_host_waits_in_wait_alone(bundle: Bundle, seed: int, **
     driver.engine.close()
 
 
+def it_may_be_closed_at_once(bundle: Bundle, seed: int, **gpu: Any) -> None:
+    driver = Driver(bundle, seed, **gpu)
+    driver.engine.close()
+    assert driver.gpu.broken_rules == []
+
+
 KINDS: dict[str, dict[str, Any]] = {
     "discrete": {"has_kernels": True},
     "discrete, eager, no graphs": {"has_kernels": True, "eagerness": 0.4, "can_capture": False},
@@ -228,6 +234,7 @@ PROMISES = (
     times_are_of_the_frame,
     slots_overlap_and_the_host_waits_in_wait_alone,
     closing_waits_for_who_waits,
+    it_may_be_closed_at_once,
 )
 
 
@@ -309,7 +316,8 @@ COPIED = "self._cuda.record(copied, stream)"
 MUTATIONS = [
     # what the slot waits for
     mutation(SLOT, "self._cuda.synchronize(self._staged)", then="self._is_staged = True"),
-    mutation(SLOT, "self._cuda.synchronize(self._done)"),
+    mutation(SLOT, "self._cuda.synchronize(self._done)", then="self.in_flight = False"),
+    mutation(SLOT, "self._cuda.synchronize(self._done)", then=""),
     mutation(SLOT, "self._cuda.synchronize(self._staged)", then=""),
     mutation(SLOT, "self.in_flight = True"),
     # what it waits on
@@ -318,11 +326,12 @@ MUTATIONS = [
     mutation(SLOT, "self._cuda.record(self._started, self._stream)"),
     mutation(SLOT, "self._cuda.record(self._computed, self._stream)"),
     mutation(SLOT, "self._cuda.record(self._reduced, self._stream)"),
-    mutation(SLOT, "self._cuda.record(self._done, self._stream)"),
+    mutation(SLOT, "self._cuda.record(self._done, self._stream)", then="self.in_flight = True"),
+    mutation(SLOT, "self._cuda.record(self._done, self._stream)", then="self._cuda.synchronize"),
     Mutation(
         SLOT,
         (
-            Edit("self._cuda.record(self._done, self._stream)", "pass"),
+            Edit("self._cuda.record(self._done, self._stream)", "pass", "self.in_flight = True"),
             Edit(
                 "self._cuda.record(self._computed, self._stream)",
                 "self._cuda.record(self._computed, self._stream); self._cuda.record(self._done, self._stream)",

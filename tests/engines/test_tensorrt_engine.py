@@ -345,7 +345,7 @@ def test_tries_to_come_back_are_ever_rarer_and_end(bundle: Bundle, gpu: Simulate
         gpu.lose()
         fails(engine, match="illegal memory access")
         tried_at_s = []
-        for _ in range(200):
+        for _ in range(800):  # 200 s: longer than a device has to hold to be trusted again
             before = gpu.refuse_to_open
             with pytest.raises(EngineError) as caught:
                 inferred(engine)
@@ -387,6 +387,18 @@ def test_candidates_are_picked_on_the_device_where_it_can_and_after_a_restart_to
     assert gpu.broken_rules == []
     with simulated_engine(bundle, 1, SimulatedGpu()) as engine:
         assert not engine.reduce(reduction, Thresholds()), "there is no compiler"
+
+
+def test_a_plan_that_was_exchanged_for_one_that_does_not_fit_is_a_frames_failure(
+    bundle: Bundle, gpu: SimulatedGpu
+) -> None:
+    with simulated_engine(bundle, 1, gpu) as engine:
+        tiny_networks.write_network(bundle.model, inputs=2)
+        write_plan(bundle, gpu)
+        gpu.lose()
+        fails(engine, match="illegal memory access")
+        fails(engine, match="its plan takes image")
+    assert gpu.broken_rules == []
 
 
 def test_a_plan_that_has_gone_stays_an_error_of_frames(bundle: Bundle, gpu: SimulatedGpu) -> None:
