@@ -29,6 +29,8 @@ from engines.runtime.plan_session import LoadedPlan
 from engines.runtime.reducing import Reducing
 from engines.runtime.staging import Staging
 
+_REMEDY = "build the plan again, here, with `perception engine build`"
+
 
 class GpuSlot:
     """Stream, execution context, memory and events of one place in flight, all made here. One thread at a time.
@@ -65,7 +67,8 @@ class GpuSlot:
             else:  # TensorRT wants a place for it all the same
                 unread.append(cuda.device_memory(tensor.size))
                 address = unread[-1].address
-            self._context.set_tensor_address(tensor.name, address)
+            if not self._context.set_tensor_address(tensor.name, address):
+                raise EngineError("TensorRT", f"takes no address for {tensor.name} ({plan.last_words()})", _REMEDY)
         self._unread = unread
         found: dict[str, NDArray[Any]] = {}
         self._widened: list[tuple[NDArray[Any], NDArray[Any]]] = []
@@ -116,7 +119,7 @@ class GpuSlot:
         self.in_flight = False
         was_staged, self._is_staged = self._is_staged, False
         if self._refusal:
-            raise EngineError("TensorRT", f"inference failed ({self._refusal})", "see README, GPU")
+            raise EngineError("TensorRT", f"inference failed ({self._refusal})", _REMEDY)
         if self._reducing is None:
             for wide, half in self._widened:
                 np.copyto(wide, half)

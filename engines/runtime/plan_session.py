@@ -60,21 +60,23 @@ class LoadedPlan:
         if self._engine is None:
             raise self._error("does not load the plan", "build the plan again, here, with `perception engine build`")
         self._image_shape = image_shape
+        self._spare: list[Any] = []  # a context costs milliseconds and device memory: the first one is used too
         first = self.new_context()
         self.tensors = tuple(self._tensor(index, first) for index in range(self._engine.num_io_tensors))
-        self._spare = [first]  # a context costs milliseconds and device memory
+        self._spare.append(first)
 
     def new_context(self) -> Any:
         """An execution context with its input shapes set. Each holds device memory of its own: one a stream."""
-        if getattr(self, "_spare", None):
+        if self._spare:
             return self._spare.pop()
         context = self._engine.create_execution_context()
         if context is None:
             raise self._error("gives no execution context", "free device memory, or take fewer slots")
         for index in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(index)
-            if self._is_input(name) and -1 in tuple(self._engine.get_tensor_shape(name)):
-                context.set_input_shape(name, self._image_shape)
+            is_dynamic = self._is_input(name) and -1 in tuple(self._engine.get_tensor_shape(name))
+            if is_dynamic and not context.set_input_shape(name, self._image_shape):
+                raise self._error(f"does not take {name} of {list(self._image_shape)}", "build the plan again")
         return context
 
     def last_words(self) -> str:
