@@ -64,6 +64,7 @@ class LoadedPlan:
         first = self.new_context()
         self.tensors = tuple(self._tensor(index, first) for index in range(self._engine.num_io_tensors))
         self._spare.append(first)
+        self._log.lines.clear()  # loading is talkative
 
     def new_context(self) -> Any:
         """An execution context with its input shapes set. Each holds device memory of its own: one a stream."""
