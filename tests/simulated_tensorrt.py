@@ -20,7 +20,8 @@ from simulated_cuda import SimulatedCuda, SimulatedGpu
 from engines.bundle import Bundle
 from engines.errors import EngineError, EngineMissingError
 from engines.gpu import Gpu
-from engines.runtime.tensorrt import Machine, Restarts, TensorRtEngine
+from engines.runtime.restarts import Restarts
+from engines.runtime.tensorrt import Machine, TensorRtEngine
 from engines.tensorrt_library import Library
 
 VERSION = "10.3.0"

@@ -30,7 +30,8 @@ from engines.letterbox import Preprocessor
 from engines.reduction import CANDIDATES
 from engines.results import Thresholds
 from engines.runtime.cuda import CudaError, open_cuda
-from engines.runtime.tensorrt import Machine, Restarts, TensorRtEngine
+from engines.runtime.restarts import Restarts
+from engines.runtime.tensorrt import Machine, TensorRtEngine
 from engines.tensorrt_library import Library
 
 DRIVER = ctypes.CDLL("libcuda.so.1")

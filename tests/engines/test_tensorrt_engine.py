@@ -33,7 +33,8 @@ from engines.reduction import CANDIDATE, CANDIDATES
 from engines.results import Thresholds
 from engines.runtime import best_engine, cuda, open_engine, slots_for
 from engines.runtime.engine import Engine
-from engines.runtime.tensorrt import Machine, Restarts, TensorRtEngine, planned_engine, usable_library
+from engines.runtime.restarts import Restarts
+from engines.runtime.tensorrt import Machine, TensorRtEngine, planned_engine, usable_library
 
 GREY = tiny_networks.solid(90, 60, 30)
 

@@ -18,7 +18,8 @@ from simulated_tensorrt import MAGIC, VERSION, Engine, ExecutionContext, ILogger
 from engines.errors import EngineError
 from engines.gpu import find_gpu
 from engines.runtime.kernels import compile_kernels
-from engines.runtime.tensorrt import Machine, Restarts, TensorRtEngine
+from engines.runtime.restarts import Restarts
+from engines.runtime.tensorrt import Machine, TensorRtEngine
 from engines.tensorrt_library import Library
 
 SOURCE = Path(__file__).with_name("stand_in.cu")
