@@ -4,48 +4,98 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engines.runtime import Engine
+from engines.runtime import Completed, Engine
+
+_HOST_BOUND = 0.8  # of compute, as trtexec has it
+_UNSTEADY = 0.01  # coefficient of variation of compute, as trtexec has it
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSpeed:
-    """Inferences a second with every slot kept full, and how long one inference took on the engine."""
+    """Inferences a second with `in_flight` of them at once, and how long one took; each figure with p50, p90, p99, max.
+
+    On a GPU the latency of one is that of its copies, preprocessing and compute by the device's own events, and an
+    image is staged for each: throughput has the transfers in it, and more than one in flight may exceed 1 / latency.
+    """
 
     fps: float
-    latency_ms: dict[str, float]  # p50, p99
+    latency_ms: dict[str, float]
     inferences: int
+    in_flight: int
+    gpu_ms: dict[str, dict[str, float]]  # by stage (see `GpuTimes`); empty on a CPU
+    remarks: tuple[str, ...] = ()  # what makes the figures less than they seem
 
 
 def measure(engine: Engine, seconds: float = 3.0, warm_up: int = 5) -> EngineSpeed:
-    """Loop the engine on one staged image of noise for `seconds`."""
+    """Loop the engine on an image of noise for `seconds`, with every slot kept full."""
     image = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
     place = engine.place(image.shape[1], image.shape[0])
     for slot in range(engine.slots):
         engine.stage(slot, 0, image, place)
+    is_on_gpu = False
     for _ in range(warm_up):
         engine.submit(0, 1)
-        engine.wait(0)
-    latencies_ns: list[int] = []
+        is_on_gpu = engine.wait(0).gpu is not None
+
+    def start(slot: int) -> None:
+        if is_on_gpu:  # the copy in belongs to a query there
+            engine.stage(slot, 0, image, place)
+        engine.submit(slot, 1)
+
+    completed: list[Completed] = []
     began_ns = time.monotonic_ns()
     end_ns = began_ns + round(seconds * 1e9)
     for slot in range(engine.slots):
-        engine.submit(slot, 1)
+        start(slot)
     in_flight, slot = engine.slots, 0
     while in_flight:
         done = engine.wait(slot)
         in_flight -= 1
-        latencies_ns.append(done.inferred_ns - done.started_ns)
+        completed.append(replace(done, rows=()))
         if done.inferred_ns < end_ns:
-            engine.submit(slot, 1)
+            start(slot)
             in_flight += 1
         slot = (slot + 1) % engine.slots
-    wall_s = (time.monotonic_ns() - began_ns) / 1e9
-    p50, p99 = np.percentile(np.array(latencies_ns) / 1e6, [50, 99])
-    return EngineSpeed(len(latencies_ns) / wall_s, {"p50": float(p50), "p99": float(p99)}, len(latencies_ns))
+    fps = len(completed) / ((time.monotonic_ns() - began_ns) / 1e9)
+    gpu = [done.gpu for done in completed if done.gpu is not None]
+    if not gpu:
+        latency_ms = _spread([(done.inferred_ns - done.started_ns) / 1e6 for done in completed])
+        return EngineSpeed(fps, latency_ms, len(completed), engine.slots, {})
+    each = [times.by_stage() for times in gpu]
+    stages = {name: [one[name] for one in each] for name in each[0]}
+    on_device = [values for name, values in stages.items() if name != "enqueue"]
+    return EngineSpeed(
+        fps,
+        _spread([sum(one) for one in zip(*on_device, strict=True)]),
+        len(completed),
+        engine.slots,
+        {name: _spread(values) for name, values in stages.items()},
+        _remarks(stages),
+    )
+
+
+def _spread(values_ms: Sequence[float]) -> dict[str, float]:
+    values = np.array(values_ms)
+    p50, p90, p99 = np.percentile(values, [50, 90, 99])
+    return {"p50": float(p50), "p90": float(p90), "p99": float(p99), "max": float(values.max())}
+
+
+def _remarks(stages: dict[str, list[float]]) -> tuple[str, ...]:
+    """What trtexec warns of, by its limits."""
+    median = {name: float(np.median(values)) for name, values in stages.items()}
+    compute = np.array(stages["compute"])
+    said = []
+    if median["enqueue"] > _HOST_BOUND * median["compute"]:
+        said.append("starting an inference takes the host nearly as long as the GPU computes: it waits for the host")
+    if max(median["h2d"], median["d2h"]) >= median["compute"]:
+        said.append("copies take as long as computing: the GPU waits for them")
+    if compute.mean() > 0 and compute.std() / compute.mean() > _UNSTEADY:
+        said.append("the GPU's times vary by more than 1 %: lock its clocks (jetson_clocks, nvidia-smi -lgc)")
+    return tuple(said)
 
 
 def cpu_ms(engines: Sequence[Engine], rounds: int = 9, inferences: int = 5) -> list[float]:

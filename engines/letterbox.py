@@ -99,6 +99,25 @@ class Pixels:
     fit: Fit = Fit.LETTERBOX_CENTRED
     pad: int = 114
 
+    def normalisation(self) -> Normalisation:
+        """The same as one multiplication and one addition a channel, in float32."""
+        std = np.array(self.std, np.float32)
+        gain = np.float32(self.scale) / std
+        bias = -np.array(self.mean, np.float32) / std
+        return Normalisation(gain, bias, np.float32(self.pad) * gain + bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """A grey level x becomes `x * gain + bias`, multiplied and added in float32; (3,) float32 in the network's order.
+
+    `padding` is what the grey level around the image becomes.
+    """
+
+    gain: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    padding: NDArray[np.float32]
+
 
 class Preprocessor:
     """Writes images into input tensors. Its scratch memory is reused: one thread at a time.
@@ -110,10 +129,8 @@ class Preprocessor:
     def __init__(self, pixels: Pixels, width: int, height: int) -> None:
         self._pixels = pixels
         self._width, self._height = width, height
-        std = np.array(pixels.std, np.float32)
-        self._gain = np.float32(pixels.scale) / std
-        self._bias = -np.array(pixels.mean, np.float32) / std
-        self._pad = np.float32(pixels.pad) * self._gain + self._bias
+        normalisation = pixels.normalisation()
+        self._gain, self._bias, self._pad = normalisation.gain, normalisation.bias, normalisation.padding
         self._is_identity = bool(np.all(self._gain == 1) and np.all(self._bias == 0))
         self._scaled: dict[tuple[int, int], NDArray[np.uint8]] = {}
         self._planes: dict[tuple[int, int], list[NDArray[np.uint8]]] = {}

@@ -17,6 +17,7 @@ from enum import Enum
 
 import numpy as np
 
+from engines.runtime.engine import GpuTimes
 from sensors.frame import Fault, Item
 
 
@@ -42,6 +43,7 @@ class Entry:
     submitted_ns: int = 0
     inferred_ns: int = 0  # of several networks the last one's
     inferences: tuple[tuple[int, int], ...] = ()  # when each network's engine turned to it and was done; 0: it failed
+    gpu: tuple[GpuTimes, ...] = ()  # by stage, of each network on a GPU
     postprocessed_ns: int = 0
     published_ns: int = 0
     fate: Fate = Fate.IN_FLIGHT
@@ -131,7 +133,9 @@ class Ledger:
         self._recent_ns: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=RECENT_LATENCIES))
         self.latency = Percentiles()
         self.added_latency = Percentiles()
+        self.gpu: dict[str, Percentiles] = {}  # by stage; empty where nothing ran on a GPU
         self._busy_ns: list[int] = []  # by network
+        self._busy_until_ns: list[int] = []
         self.inferences = 0
         self.detections = 0
 
@@ -166,9 +170,16 @@ class Ledger:
             if not entry.inferences:
                 return  # a scan that no network takes: no inference, and no latency of one
             self.inferences += 1
-            self._busy_ns += [0] * (len(entry.inferences) - len(self._busy_ns))
+            more = [0] * (len(entry.inferences) - len(self._busy_ns))
+            self._busy_ns += more
+            self._busy_until_ns += more
             for network, (started_ns, inferred_ns) in enumerate(entry.inferences):
-                self._busy_ns[network] += inferred_ns - started_ns
+                # Frames on a GPU overlap: what two of them share is one time.
+                self._busy_ns[network] += max(0, inferred_ns - max(started_ns, self._busy_until_ns[network]))
+                self._busy_until_ns[network] = max(inferred_ns, self._busy_until_ns[network])
+            for times in entry.gpu:
+                for stage, took_ms in times.by_stage().items():
+                    self.gpu.setdefault(stage, Percentiles()).add(round(took_ms * 1e6))
             self.latency.add(entry.latency_ns)
             self._recent_ns[entry.sensor].append(entry.latency_ns)
             self.added_latency.add(entry.added_latency_ns)

@@ -11,7 +11,7 @@ from typing import Any
 
 import cv2
 
-from engines.runtime import check_engine
+from engines.runtime import CPU_SLOTS, check_engine, slots_for
 from perception.config import Vehicle
 from perception.cores import running_on, split_cores
 from perception.errors import StreamError, UsageError
@@ -31,7 +31,7 @@ from sensors.errors import EXIT_WRONG_REQUEST, EdgePerceptionError
 from sensors.opening import open_source
 from sensors.source import Source
 
-SLOTS = 2  # on a CPU: one is inferred while the other is staged or decoded
+SLOTS = CPU_SLOTS
 
 
 class EverySourceBrokeError(StreamError):
@@ -94,12 +94,14 @@ class LiveRun:
             )
             self.networks: list[Network] = []
             engine_cores, self._other_cores = split_cores(sum(network.threads for network in settings.network))
+            wanted = zip(vehicle.bundles, settings.network, strict=True)
+            slots = max((slots_for(bundle, network.engine) for bundle, network in wanted), default=SLOTS)
             with running_on(engine_cores):
                 for network, bundle, thresholds in zip(
                     settings.network, vehicle.bundles, vehicle.thresholds, strict=True
                 ):
                     ready = open_network(
-                        bundle, engine=network.engine, slots=SLOTS, threads=network.threads, thresholds=thresholds
+                        bundle, engine=network.engine, slots=slots, threads=network.threads, thresholds=thresholds
                     )
                     opened.callback(ready.engine.close)
                     self.networks.append(ready)
@@ -129,7 +131,7 @@ class LiveRun:
                 self.networks,
                 self._outbox,
                 ReplayClock(1.0),
-                SLOTS,
+                slots,
                 observers,
                 live=True,
                 cameras={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from engines.bundle import Bundle
@@ -33,10 +34,15 @@ def open_network(
 ) -> Network:
     """Load a bundle into an engine, warm, and make its decoder. Raises `BundleError`, `EngineError`."""
     opened = open_engine(bundle, engine, slots=slots, threads=threads)
+    for note in opened.notes:
+        print(f"{bundle.name} on {opened.name}: {note}", file=sys.stderr, flush=True)
     try:
         decoder = decoder_for(bundle, opened)
         tracking = TrackerSettings(vehicle_classes=vehicle_classes(bundle.labels))
-        return Network(bundle, opened, decoder, thresholds or Thresholds(), tracking)
+        thresholds = thresholds or Thresholds()
+        if decoder.reduction is not None:
+            opened.reduce(decoder.reduction, thresholds)
+        return Network(bundle, opened, decoder, thresholds, tracking)
     except BaseException:
         opened.close()
         raise

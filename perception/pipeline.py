@@ -287,6 +287,7 @@ class Pipeline:
                 times = completed.started_ns, completed.inferred_ns
                 detections.append(network.decoder.decode(completed.rows[0], place, network.thresholds))
                 job.entry.inferred_ns = max(job.entry.inferred_ns, completed.inferred_ns)
+                job.entry.gpu += (completed.gpu,) if completed.gpu else ()
             except (EngineError, NonFiniteOutputError) as failure:
                 failures.append(f"{network.bundle.name}: {failure}")
             except Exception as bug:  # raised once every engine is done with the slot

@@ -15,7 +15,7 @@ import cv2
 
 from engines.bundle import load_bundle
 from engines.results import Thresholds
-from engines.runtime import AUTO
+from engines.runtime import AUTO, CPU_SLOTS, slots_for
 from perception.cores import running_on, split_cores
 from perception.errors import StreamError, UsageError
 from perception.failure_log import FailureLog
@@ -33,7 +33,7 @@ from sensors.clock import ReplayClock
 from sensors.opening import open_sources
 from sensors.source import SensorInfo, Source, Span
 
-SLOTS = 2  # on a CPU: one is inferred while the other is staged or decoded
+SLOTS = CPU_SLOTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +99,13 @@ class Replay:
                 self._publisher = NullPublisher()
             self.networks: list[Network] = []
             engine_cores, self._other_cores = split_cores(request.threads * len(bundles))
+            slots = max((slots_for(bundle, request.engine) for bundle in bundles), default=SLOTS)
             with running_on(engine_cores):
                 for bundle in bundles:
                     network = open_network(
                         bundle,
                         engine=request.engine,
-                        slots=SLOTS,
+                        slots=slots,
                         threads=request.threads,
                         thresholds=request.thresholds,
                     )
@@ -125,7 +126,7 @@ class Replay:
             if self._recorder:
                 observers.append(opened.enter_context(self._recorder))
             self._clock = ReplayClock(request.rate)
-            self._pipeline = Pipeline(sources, self.networks, self._outbox, self._clock, SLOTS, observers)
+            self._pipeline = Pipeline(sources, self.networks, self._outbox, self._clock, slots, observers)
             self._health = Health(self._pipeline, self._outbox, self._publisher, self._recorder)
             self.ledger = self._pipeline.ledger
             self._opened = opened.pop_all()

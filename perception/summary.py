@@ -34,6 +34,7 @@ def summary(
         "engine_fps": round(ledger.inferences / busy_s, 3) if busy_s else None,
         "latency_ms": percentiles(ledger.latency),
         "added_latency_ms": percentiles(ledger.added_latency),
+        **({"gpu_ms": {stage: percentiles(times) for stage, times in ledger.gpu.items()}} if ledger.gpu else {}),
         "cpu_ms_per_frame": _rounded(cpu_s * 1e3 / total.captured) if total.captured else None,
         "detections": ledger.detections,
         "engine": one_or_all([network.engine.name for network in networks]),
@@ -98,6 +99,8 @@ def in_words(figures: Mapping[str, Any]) -> list[str]:
             f"latency p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms; "
             f"added to the engine's p50 {added['p50']:.1f} ms, p99 {added['p99']:.1f} ms",
         ]
+    if stages := figures.get("gpu_ms"):
+        lines.append("GPU, p50: " + ", ".join(f"{stage} {times['p50']:.2f}" for stage, times in stages.items()) + " ms")
     if "recording" in figures:
         lines += recording_in_words(figures["recording"])
     return [*lines, f"digest {figures['digest']}"]

@@ -19,6 +19,8 @@ from engines.bundle import Bundle
 from engines.decoders.grids import total_cells
 from engines.errors import EngineError
 from engines.letterbox import Geometry, Preprocessor
+from engines.reduction import Reduction
+from engines.results import Thresholds
 from engines.runtime import Completed
 
 ROLE = "predictions"
@@ -34,6 +36,7 @@ class FakeEngine:
     name = "fake"
     device = "test"
     max_rows = 1
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -60,6 +63,9 @@ class FakeEngine:
 
     def place(self, width: int, height: int) -> Geometry:
         return self._preprocessor.geometry(width, height)
+
+    def reduce(self, reduction: Reduction, thresholds: Thresholds) -> bool:
+        return False
 
     def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
         self._demand(row < self.max_rows, f"row {row} was staged")

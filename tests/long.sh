@@ -39,6 +39,7 @@ part soak "$python" tests/soak.py --minutes "$minutes"
 part live_soak "$python" tests/live_soak.py --minutes "$minutes"
 part recording_kill "$python" tests/recording_kill.py --kills 10
 part tensorrt_versions env EDGE_PERCEPTION_ALL_TENSORRT=1 "$python" -m pytest -rs tests/engines/plans/test_signatures.py
+part kernels env EDGE_PERCEPTION_ALL_ARCHITECTURES=1 "$python" -m pytest -rs tests/engines/kernels/test_compiling.py
 mapfile -t fuzzed < <(grep -rl --include='test_*.py' '^from hypothesis import' tests)
 part fuzz env SOURCE_FUZZ_EXAMPLES="$examples" "$python" -m pytest --hypothesis-profile=long "${fuzzed[@]}"
 

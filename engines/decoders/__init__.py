@@ -2,7 +2,7 @@
 
 `decoder.py` has the contract, `candidates.py` and `nms.py` what all detectors share. A new family is a new
 file and a line in `DECODERS`. Decoders keep no state, never see an image and never touch a device;
-this room imports numpy, `engines.letterbox`, `engines.results` and `engines.errors`.
+this room imports numpy, `engines.letterbox`, `engines.results`, `engines.reduction` and `engines.errors`.
 """
 
 from __future__ import annotations

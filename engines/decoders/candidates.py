@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.decoders.decoder import NonFiniteOutputError, Outputs
 from engines.decoders.nms import survivors
 from engines.letterbox import Geometry
+from engines.reduction import CANDIDATES, FAULTS
 from engines.results import Detections, Thresholds
 
 # Suppression compares every pair. A sound network gives some hundred candidates at most, even on a crowded
@@ -48,7 +51,7 @@ def label(
 def to_detections(
     boxes_xyxy: NDArray[np.float32],
     scores: NDArray[np.float32],
-    classes: NDArray[np.intp],
+    classes: NDArray[np.integer[Any]],
     geometry: Geometry,
     thresholds: Thresholds,
 ) -> Detections:
@@ -65,6 +68,31 @@ def to_detections(
     has_area = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
     kept = np.flatnonzero(has_area)[: thresholds.max_detections]
     return Detections(boxes_xyxy[kept], scores[kept], kinds[kept])
+
+
+def from_device(
+    outputs: Outputs, roles: Sequence[str], class_count: int, geometry: Geometry, thresholds: Thresholds
+) -> Detections | None:
+    """Detections of outputs that the device has reduced to candidates already; None of raw outputs.
+
+    `thresholds` may be higher than those on the device. Raises `NonFiniteOutputError`, and `ValueError` where every
+    label is wanted, which a device has not kept.
+    """
+    candidates = outputs.get(CANDIDATES)
+    if candidates is None:
+        return None
+    if thresholds.every_label:
+        raise ValueError("every label is wanted of outputs that were reduced to the best ones")
+    faults = int(outputs[FAULTS][0])
+    if faults:
+        first = next(role for bit, role in enumerate(roles) if faults >> bit & 1)
+        raise NonFiniteOutputError(f"output {first!r} holds NaN or infinity")
+    limits = thresholds.per_class(class_count)
+    chosen = candidates[candidates["score"] > limits[candidates["class_index"]]]
+    if not len(chosen):
+        return Detections.empty()
+    # Suppressing again what has been suppressed changes nothing.
+    return to_detections(chosen["box_xyxy"], chosen["score"], chosen["class_index"], geometry, thresholds)
 
 
 def corners(centres: NDArray[np.float32], sizes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.letterbox import Geometry, Pixels
+from engines.reduction import Reduction
 from engines.results import Found, Thresholds
 
 # One image's outputs by role, without a batch axis. Views into the engine's memory: read, never kept.
@@ -51,6 +52,13 @@ class Decoder(Protocol):
     @property
     def groups(self) -> Mapping[str, int]:
         """Classes of each group where a pixel has one of each, in the labels' order; empty for detectors."""
+
+    @property
+    def reduction(self) -> Reduction | None:
+        """What a device may do of this decoding; None where it has to copy out everything.
+
+        An engine that does it gives the roles of `engines.reduction` in place of the raw outputs; `decode` takes both.
+        """
 
     def decode(self, outputs: Outputs, geometry: Geometry, thresholds: Thresholds) -> Found:
         """Boxes in source pixels, clipped, best score first; or class maps that cover exactly the image.

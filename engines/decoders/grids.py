@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.reduction import Grid
+
 STRIDES = (8, 16, 32)  # input pixels a cell, of every family that we decode, in the order of their rows
 
 
@@ -18,6 +20,11 @@ def cell_count(input_width: int, input_height: int, stride: int) -> int:
 def total_cells(input_width: int, input_height: int, strides: Iterable[int] = STRIDES) -> int:
     """Cells of several grids together."""
     return sum(cell_count(input_width, input_height, stride) for stride in strides)
+
+
+def grids_of(input_width: int, input_height: int, strides: Iterable[int] = STRIDES) -> tuple[Grid, ...]:
+    """The grid of each stride."""
+    return tuple(Grid(-(-input_width // stride), -(-input_height // stride), stride) for stride in strides)
 
 
 def cell_corners(input_width: int, input_height: int, stride: int) -> NDArray[np.float32]:

@@ -12,11 +12,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.decoders.candidates import label, to_detections
+from engines.decoders.candidates import MAX_CANDIDATES, from_device, label, to_detections
 from engines.decoders.decoder import NO_GROUPS, MisfitError, Outputs, Shapes, check_finite
-from engines.decoders.grids import STRIDES, cell_corners, cell_count
+from engines.decoders.grids import STRIDES, cell_corners, cell_count, grids_of
 from engines.decoders.shapes import in_words, without_batch
 from engines.letterbox import Fit, Geometry, Pixels
+from engines.reduction import Reduction
 from engines.results import Detections, Thresholds
 
 _FOURTH_STRIDE = 64  # some have a fourth, coarser grid
@@ -77,6 +78,14 @@ class Nanodet:
         if width < _MIN_DISTANCE_COLUMNS or width % 4:
             raise MisfitError(f"{wanted}; found distances of {width} columns")
         self._steps = np.arange(width // 4, dtype=np.float32)  # what each bin stands for, in strides
+        self._reduction = Reduction(
+            self.name,
+            tuple(f"{kind}_{stride}" for stride in strides for kind in ("scores", "distances")),
+            grids_of(input_width, input_height, strides),
+            self._class_count,
+            MAX_CANDIDATES,
+            bins=width // 4,
+        )
         half = np.float32(0.5)
         self._centres = {
             stride: (cell_corners(input_width, input_height, stride) + half) * stride - half for stride in strides
@@ -87,8 +96,16 @@ class Nanodet:
         """Classes that the network tells apart."""
         return self._class_count
 
+    @property
+    def reduction(self) -> Reduction:
+        """What a device may do of this."""
+        return self._reduction
+
     def decode(self, outputs: Outputs, geometry: Geometry, thresholds: Thresholds) -> Detections:
         """Boxes in source pixels, clipped, best score first. Raises `NonFiniteOutputError`."""
+        reduced = from_device(outputs, self.reduction.roles, self._class_count, geometry, thresholds)
+        if reduced is not None:
+            return reduced
         boxes, scores, classes = [], [], []
         for stride, centres in self._centres.items():
             scores_role, distances_role = f"scores_{stride}", f"distances_{stride}"

@@ -75,6 +75,8 @@ class Segmentation:
         """Classes of each group, in the order in which the labels name them."""
         return self._groups
 
+    reduction = None  # every pixel counts
+
     def decode(self, outputs: Outputs, geometry: Geometry, thresholds: Thresholds) -> SegmentationMap:  # noqa: ARG002
         """Class maps of exactly the image: padding is cut away. Raises `NonFiniteOutputError`."""
         maps: list[ClassMap] = []

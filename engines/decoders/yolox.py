@@ -10,11 +10,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from engines.decoders.candidates import corners, label, to_detections
+from engines.decoders.candidates import MAX_CANDIDATES, corners, from_device, label, to_detections
 from engines.decoders.decoder import NO_GROUPS, MisfitError, Outputs, Shapes, check_finite
-from engines.decoders.grids import STRIDES, cell_corners, total_cells
+from engines.decoders.grids import STRIDES, cell_corners, grids_of, total_cells
 from engines.decoders.shapes import in_words, only_role, without_batch
 from engines.letterbox import Fit, Geometry, Pixels
+from engines.reduction import Reduction
 from engines.results import Detections, Thresholds
 
 _PREDICTIONS = "predictions"
@@ -51,6 +52,9 @@ class Yolox:
         if rows != total_cells(input_width, input_height) or columns <= _CLASSES:
             raise MisfitError(f"{wanted}; found {in_words(shapes.values())}")
         self._class_count = columns - _CLASSES
+        self._reduction = Reduction(
+            self.name, (_PREDICTIONS,), grids_of(input_width, input_height), self._class_count, MAX_CANDIDATES
+        )
         grids = [cell_corners(input_width, input_height, stride) for stride in STRIDES]
         self._cells = np.concatenate(grids)  # (N, 2) column, row
         self._strides = np.repeat(np.array(STRIDES, np.float32), [len(grid) for grid in grids])[:, None]
@@ -60,8 +64,16 @@ class Yolox:
         """Classes that the network tells apart."""
         return self._class_count
 
+    @property
+    def reduction(self) -> Reduction:
+        """What a device may do of this."""
+        return self._reduction
+
     def decode(self, outputs: Outputs, geometry: Geometry, thresholds: Thresholds) -> Detections:
         """Boxes in source pixels, clipped, best score first. Raises `NonFiniteOutputError`."""
+        reduced = from_device(outputs, self.reduction.roles, self._class_count, geometry, thresholds)
+        if reduced is not None:
+            return reduced
         predictions = outputs[_PREDICTIONS]
         objectness = predictions[:, _OBJECTNESS].copy()  # a column: in one piece it is looked at once
         check_finite(_PREDICTIONS, objectness)

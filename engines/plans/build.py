@@ -19,15 +19,15 @@ from typing import Any
 
 from engines.bundle import Bundle
 from engines.errors import BundleError, EngineError, PlanRefusedError
+from engines.gpu import driver_version, find_gpu, power_mode
 from engines.passport import read_passport
+from engines.plan_file import PASSPORT, PLAN, VERSION
 from engines.plans.building import BuildSettings, build_plan
-from engines.plans.device import driver_version, find_gpu, power_mode
 from engines.plans.layer_report import LayerReport, layer_report
 from engines.plans.network_file import expand_weights, has_scales, in_halves
-from engines.plans.plan_passport import PASSPORT, PLAN, VERSION
-from engines.plans.tensorrt_library import Library, open_library
 from engines.plans.timing_cache import cache_folder, locked_cache
 from engines.quantize.calibration import scales_sha256
+from engines.tensorrt_library import Library, open_library
 
 
 @dataclass(frozen=True, slots=True)

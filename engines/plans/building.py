@@ -5,7 +5,6 @@ The builder works in a thread of its own, with Python's lock released, so that p
 
 from __future__ import annotations
 
-import functools
 import threading
 import time
 import warnings
@@ -16,11 +15,10 @@ from typing import Any
 
 from engines.errors import BundleError, EngineError
 from engines.plans.layer_report import builder_table, inspector_table
-from engines.plans.tensorrt_library import Library, has
 from engines.plans.timing_cache import keep
+from engines.tensorrt_library import Library, has, log_of
 
 _SAY_EVERY_S = 5.0
-_MAX_LINES = 200_000
 
 Shape = tuple[int, ...]
 
@@ -42,27 +40,6 @@ class Built:
     plan: bytes
     rows: list[tuple[str, str]]
     flags: tuple[str, ...]
-
-
-@functools.cache
-def _log_of(trt: Any) -> Any:
-    """The recording logger of a library: there is one a process, whatever is handed in later."""
-
-    class Recording(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.lines: list[tuple[Any, str]] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if len(self.lines) < _MAX_LINES:
-                self.lines.append((severity, message))
-
-        def first_error(self) -> str:
-            bad = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
-            found = next((text for severity, text in self.lines if severity in bad), "it gave no reason")
-            return str(found).strip().splitlines()[0]
-
-    return Recording()
 
 
 class _Watch:
@@ -111,7 +88,7 @@ def build_plan(
     Raises `BundleError` where the parser refuses the network, `EngineError` where the builder fails.
     """
     trt = library.trt
-    log = _log_of(trt)
+    log = log_of(trt)
     log.lines.clear()
     try:
         builder = trt.Builder(log)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.errors import BundleError
 from engines.letterbox import Geometry, Preprocessor
+from engines.reduction import Reduction
+from engines.results import Thresholds
 from engines.runtime.engine import Completed
 from engines.runtime.inference_thread import InferenceThread
 
@@ -25,6 +27,7 @@ class CpuEngine:
     name = ""
     device = "cpu"
     max_rows = 1
+    notes: tuple[str, ...] = ()
 
     def __init__(self, bundle: Bundle, slots: int) -> None:
         self.slots = slots
@@ -51,6 +54,10 @@ class CpuEngine:
     def place(self, width: int, height: int) -> Geometry:
         """Where an image of this size will lie in the input."""
         return self._preprocessor.geometry(width, height)
+
+    def reduce(self, reduction: Reduction, thresholds: Thresholds) -> bool:  # noqa: ARG002
+        """No: what has to be copied nowhere is decoded as it is."""
+        return False
 
     def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
         """Write the image into the slot's input."""

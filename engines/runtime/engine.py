@@ -7,7 +7,7 @@ only then stage again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.letterbox import Geometry
+from engines.reduction import Reduction
+from engines.results import Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class GpuTimes:
+    """One slot's times, ms, in trtexec's words: all but the last on the device, by its own events.
+
+    `copy_in` (H2D), `compute` (GPU compute), `copy_out` (D2H), `enqueue` (the host's, to start the inference); and what
+    trtexec does not have: `preprocess` (the letterbox), `reduce` (to the candidates, where that is asked for). Copies
+    are 0 where host and device share their memory.
+    """
+
+    copy_in_ms: float
+    preprocess_ms: float
+    compute_ms: float
+    reduce_ms: float
+    copy_out_ms: float
+    enqueue_ms: float
+
+    def by_stage(self) -> dict[str, float]:
+        """In the order in which they happen, by the names under which people get them."""
+        return {
+            "enqueue": self.enqueue_ms,
+            "h2d": self.copy_in_ms,
+            "preprocess": self.preprocess_ms,
+            "compute": self.compute_ms,
+            "reduce": self.reduce_ms,
+            "d2h": self.copy_out_ms,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +58,7 @@ class Completed:
     rows: tuple[Mapping[str, NDArray[Any]], ...]
     started_ns: int
     inferred_ns: int
+    gpu: GpuTimes | None = None  # of an engine on a GPU
 
 
 class Engine(Protocol):
@@ -48,8 +79,18 @@ class Engine(Protocol):
     def max_rows(self) -> int:
         """Images that one slot takes at most."""
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should hear once, of something that works and could be better."""
+
     def place(self, width: int, height: int) -> Geometry:
         """Where an image of this size will lie in the input."""
+
+    def reduce(self, reduction: Reduction, thresholds: Thresholds) -> bool:
+        """Leave the decoder no more than its candidates, as `engines.reduction` says, from the next submit on.
+
+        False where the engine does not do that: its outputs stay raw. Called with nothing in flight.
+        """
 
     def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
         """Put one image, letterboxed and normalised as the bundle says, into the slot's input memory.

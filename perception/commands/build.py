@@ -39,7 +39,7 @@ def build(
     from engines.bundle import load_bundle
     from engines.plans.build import PlanRequest
     from engines.plans.build import build as make
-    from engines.plans.tensorrt_library import FLAVORS
+    from engines.tensorrt_library import FLAVORS
     from perception.errors import UsageError
 
     for option, value, allowed in (("--flavor", flavor, FLAVORS), ("--precision", precision, ("int8", "fp16"))):

@@ -40,7 +40,10 @@ def gate(
         typer.Option("--map", metavar="BUNDLE_CLASS=DATASET_CLASS", help="Of --labels; as for `evaluate`."),
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="auto, onnxruntime or openvino; auto: both run on what the candidate would.")
+        str,
+        typer.Option(
+            help="auto, onnxruntime, openvino, tensorrt or tensorrt_rtx; auto: both run on what the candidate would."
+        ),
     ] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
     start: Annotated[float, typer.Option(min=0, max=1e9, help="Seconds of each drive to leave out.")] = 0.0,

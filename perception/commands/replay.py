@@ -31,7 +31,7 @@ def replay(
         list[str] | None,
         typer.Option(metavar="BUNDLE", help="Bundle to run; may be given again. Default: the one that comes along."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or tensorrt_rtx.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
     rate: Annotated[
         str | None,

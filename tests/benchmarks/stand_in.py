@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.letterbox import Geometry
+from engines.reduction import Reduction
+from engines.results import Thresholds
 from engines.runtime.engine import Completed
 from engines.runtime.inference_thread import InferenceThread
 from engines.runtime.onnxruntime import OnnxRuntimeEngine
@@ -27,6 +29,7 @@ class StandInEngine:
     name = "stand-in"
     device = "cpu"
     max_rows = 1
+    notes: tuple[str, ...] = ()
 
     def __init__(self, bundle: Bundle, slots: int = 2, threads: int = 1, *, inference_s: float = INFERENCE_S) -> None:
         self.slots = slots
@@ -40,6 +43,9 @@ class StandInEngine:
 
     def place(self, width: int, height: int) -> Geometry:
         return self._real.place(width, height)
+
+    def reduce(self, reduction: Reduction, thresholds: Thresholds) -> bool:
+        return False
 
     def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
         self._real.stage(slot, row, image, geometry)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny_networks
 from fake_engine import FakeEngine, fail_on_white
 from numpy.typing import NDArray
+from simulated_cuda import SimulatedGpu
+from simulated_tensorrt import simulated_engine
 
 from engines.bundle import Bundle, load_bundle
 from engines.decoders.grids import total_cells
 from engines.errors import EngineError, EngineMissingError
 from engines.letterbox import Geometry, Preprocessor, geometry
-from engines.runtime import ENGINES, Engine, open_engine
+from engines.runtime import ON_THE_CPU, Engine, open_engine
 
 ROLE = "predictions"
 WAIT_S = 20.0  # generous, because the machine is shared; an engine that never answers fails after it
@@ -59,7 +63,25 @@ def _by_name(name: str) -> Open:
     return lambda bundle, slots: open_engine(bundle, name, slots=slots, threads=threads)
 
 
-CASES: dict[str, Open] = {name: _by_name(name) for name in ENGINES} | {"fake": open_fake}
+def _on_a_simulated_device(**kind: Any) -> Open:
+    """The real engine of TensorRT; only what lies under it is simulated. Each engine with an order of its own."""
+    seeds = itertools.count()
+
+    def opens(bundle: Bundle, slots: int) -> Engine:
+        gpu = SimulatedGpu(next(seeds), **kind)
+        SIMULATED.append(gpu)
+        return simulated_engine(bundle, slots, gpu)
+
+    return opens
+
+
+SIMULATED: list[SimulatedGpu] = []  # of the test that runs
+CASES: dict[str, Open] = {name: _by_name(name) for name in ON_THE_CPU} | {
+    "fake": open_fake,
+    "tensorrt": _on_a_simulated_device(),
+    "tensorrt-eager": _on_a_simulated_device(eagerness=0.4, can_capture=False),
+    "tensorrt-jetson": _on_a_simulated_device(is_integrated=True),
+}
 
 
 # --- The promises. Each takes a way to open an engine, and bundles, and asserts.
@@ -352,9 +374,9 @@ def test_a_network_that_lacks_an_output_is_refused_by_name(bundles: Bundles, tmp
         (folder / name).write_bytes((bundles.plain.folder / name).read_bytes())
     settings = (folder / "bundle.toml").read_text()
     (folder / "bundle.toml").write_text(settings.replace('"boxes"', '"boxen"'))
-    for name in ENGINES:
+    for name in (*ON_THE_CPU, "tensorrt"):
         with pytest.raises(Exception, match="has no output 'boxen'; it has boxes"):
-            open_engine(load_bundle(folder), name)
+            CASES[name](load_bundle(folder), 2)
 
 
 def test_an_unknown_engine_is_a_wrong_request_that_names_the_known_ones(bundles: Bundles) -> None:
@@ -395,6 +417,8 @@ def waited(engine: Engine, slot: int) -> NDArray[np.float32]:
 
 @pytest.fixture(autouse=True)
 def _no_engine_thread_is_left() -> Iterator[None]:
+    SIMULATED.clear()
     yield
+    assert [rule for gpu in SIMULATED for rule in gpu.broken_rules] == []
     left = [thread.name for thread in threading.enumerate() if thread.name.startswith(("fake-", "inference"))]
     assert left == []

@@ -14,7 +14,7 @@ from engines.datasets import ANY_CLASS, Dataset, DatasetError, LabelledImage
 from engines.errors import EngineError
 from engines.evaluate import Evaluation, evaluate
 from engines.importing import ImportOptions, import_network
-from engines.runtime import ENGINES
+from engines.runtime import ON_THE_CPU
 
 STEADY = (16.0, 12.0, 28.0, 28.0)  # the tiny networks' second box, of class red, in a 32x32 image
 
@@ -49,7 +49,7 @@ def dataset(*images: LabelledImage, classes: tuple[str, ...] = tiny_networks.LAB
     return Dataset("set", "val", classes, images)
 
 
-@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("engine", sorted(ON_THE_CPU))
 def test_each_image_is_judged_by_its_own_answer(engine: str, bundle: Bundle, tmp_path: Path) -> None:
     """Boxes differ from image to image, and so do the images' sizes."""
     images = [
@@ -147,7 +147,7 @@ def on_highway(model: str, engine: str, data: Path, folder: Path) -> Evaluation:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("engine", sorted(ON_THE_CPU))
 def test_yolox_nano_has_its_accuracy_in_every_class(engine: str, data: Path, tmp_path: Path) -> None:
     result = on_highway("yolox_nano", engine, data, tmp_path)
     assert result.ap50 == pytest.approx(0.673, abs=0.01)
@@ -156,7 +156,7 @@ def test_yolox_nano_has_its_accuracy_in_every_class(engine: str, data: Path, tmp
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("engine", sorted(ON_THE_CPU))
 @pytest.mark.parametrize(
     # nanodet_m: 0.588 when it is fed RGB, as somebody measured it; it wants BGR.
     ("model", "ap50"),

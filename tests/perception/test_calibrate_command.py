@@ -11,7 +11,7 @@ import pytest
 import tiny_networks
 
 from engines.bundle import load_bundle
-from engines.runtime import ENGINES
+from engines.runtime import ON_THE_CPU
 from perception.commands.app import main
 
 STEADY = "0.6875 0.625 0.375 0.5"  # the tiny networks' second box, centre and size in parts of the image
@@ -69,7 +69,7 @@ def test_json_is_one_object(
     facts = json.loads(capsys.readouterr().out)
     assert facts["sha256"] == load_bundle(tmp_path / "int8").sha256
     assert (facts["layers"], facts["left_in_float"]) == (3, ["conv2"])
-    assert set(facts["engines"]) == set(ENGINES)
+    assert set(facts["engines"]) == set(ON_THE_CPU)
     assert all("ap50" not in engine and engine["agreement"] == 1 for engine in facts["engines"].values())
 
 

@@ -23,6 +23,7 @@ import drive_media
 import pytest
 import tiny_networks
 
+from engines.gpu import find_gpu
 from perception.commands.app import main
 
 WAIT_S = 30.0
@@ -455,9 +456,20 @@ def test_an_import_that_is_refused_leaves_nothing(cli: Cli, tmp_path: Path, word
 def test_bench_measures_the_raw_engine(cli: Cli, bundle: Path) -> None:
     ended = cli("engine", "bench", bundle, "--seconds", "0.1", "--json")
     figures = json.loads(ended.out)
-    assert set(figures) == {"fps", "latency_ms", "engine", "threads"}
+    assert {"fps", "latency_ms", "engine", "threads"} <= set(figures)
+    assert (figures["device"], figures["in_flight"], figures["gpu_ms"]) == ("cpu", 2, {})
     assert figures["fps"] > 0
     assert figures["latency_ms"]["p50"] <= figures["latency_ms"]["p99"]
+
+
+@pytest.mark.parametrize("command", ["bench", "replay"])
+def test_asking_for_a_gpu_that_is_not_there_says_what_is_missing(
+    cli: Cli, bundle: Path, drive: Path, command: str
+) -> None:
+    if find_gpu() is not None:
+        pytest.skip("a GPU is here")
+    words = ("engine", "bench", bundle) if command == "bench" else ("replay", drive, "--model", bundle)
+    assert_refused(cli(*words, "--engine", "tensorrt"), 2, "--engine tensorrt: cannot run here", "NVIDIA driver")
 
 
 def test_probe_reports_each_way_of_feeding(cli: Cli, drive: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import tiny_networks
 
 from engines.bundle import load_bundle
-from engines.runtime import ENGINES
+from engines.runtime import ON_THE_CPU
 from perception.commands.app import main
 
 STEADY = "0.6875 0.625 0.375 0.5"  # the tiny networks' second box, centre and size in parts of the image
@@ -43,7 +43,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
     return 0
 
 
-@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("engine", sorted(ON_THE_CPU))
 def test_json_is_one_object_with_the_figures(
     engine: str, bundle: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

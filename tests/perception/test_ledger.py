@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engines.runtime.engine import GpuTimes
 from perception.ledger import Entry, Fate, Ledger, LedgerError, Percentiles
 from sensors.frame import Fault, Frame
 
@@ -134,12 +135,38 @@ def test_publishing_adds_up_the_engines_time_detections_and_latencies() -> None:
         entry = ledger.open(frame(sequence))
         entry.arrival_ns, entry.decoded_ns = 0, 5_000_000
         entry.submitted_ns, entry.inferred_ns = 6_000_000, 16_000_000
-        entry.inferences = ((8_000_000, 12_000_000), (7_000_000, 16_000_000))
+        later = 20 * sequence
+        spans_ms = (8 + later, 12 + later), (7 + later, 16 + later)
+        entry.inferences = tuple((began * 1_000_000, ended * 1_000_000) for began, ended in spans_ms)
         entry.published_ns = 20_000_000
         ledger.publish(entry, sequence)
     assert (ledger.inferences, ledger.engine_busy_ns, ledger.detections) == (3, 27_000_000, 3)
     assert ledger.latency.ms(50) == pytest.approx(20, rel=0.01)
     assert ledger.added_latency.ms(99) == pytest.approx(5, rel=0.01)
+
+
+def test_what_frames_on_one_engine_share_is_counted_once() -> None:
+    ledger = Ledger()
+    for sequence, span in enumerate(((0, 10), (4, 14), (5, 8), (20, 25))):
+        entry = ledger.open(frame(sequence))
+        entry.inferences = (span,)
+        ledger.publish(entry, 0)
+    assert ledger.engine_busy_ns == 19
+
+
+def test_the_times_on_a_gpu_are_kept_by_stage() -> None:
+    ledger = Ledger()
+    entry = ledger.open(frame(0))
+    entry.inferences, entry.gpu = ((0, 1),), (GpuTimes(1, 2, 3, 4, 5, 6),)
+    ledger.publish(entry, 0)
+    assert {stage: round(times.ms(50) or 0) for stage, times in ledger.gpu.items()} == {
+        "h2d": 1,
+        "preprocess": 2,
+        "compute": 3,
+        "reduce": 4,
+        "d2h": 5,
+        "enqueue": 6,
+    }
 
 
 def test_the_identity_holds_while_many_threads_write() -> None:

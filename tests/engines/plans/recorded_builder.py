@@ -14,7 +14,7 @@ from typing import Any
 
 from engines.plans import building
 from engines.plans.building import BuildSettings, build_plan
-from engines.plans.tensorrt_library import open_library
+from engines.tensorrt_library import open_library
 
 
 class Only:

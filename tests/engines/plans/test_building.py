@@ -15,10 +15,10 @@ import pytest
 from int8_networks import SILENT_FAULTS, bundle_of, network
 
 from engines.errors import BundleError, EngineError, PlanRefusedError
+from engines.plan_file import read_plan
 from engines.plans import build as plans_build
 from engines.plans.build import PlanRequest, build
 from engines.plans.building import _in_thread, _Watch
-from engines.plans.plan_passport import read_plan
 
 pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'edge-perception[tensorrt_rtx]'")
 

@@ -1,4 +1,4 @@
-"""Every call of our build exists in each TensorRT that we speak of, or is guarded: seen with their real bindings."""
+"""What we call to build a plan, and to run one, exists in each TensorRT that we know, by their real bindings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stub_tensorrt import VERSIONS, fetch, unpack
 
 IN_THE_SUITE = ("8.6.1", "11.4.0.106")  # the ends; the others in tests/long.sh
 ALL = "EDGE_PERCEPTION_ALL_TENSORRT"
-PROGRAM = Path(__file__).with_name("recorded_builder.py")
+BUILDER, RUNTIME = (Path(__file__).with_name(f"recorded_{what}.py") for what in ("builder", "runtime"))
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
@@ -29,10 +29,10 @@ def bindings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return request.param, folder / "site"
 
 
-def recorded(site: Path, *words: str) -> dict[str, Any]:
+def recorded(program: Path, site: Path, *words: str) -> dict[str, Any]:
     path = os.pathsep.join([str(site), str(Path(__file__).parents[3])])
     run = subprocess.run(
-        [sys.executable, str(PROGRAM), *words],
+        [sys.executable, str(program), *words],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -45,7 +45,7 @@ def recorded(site: Path, *words: str) -> dict[str, Any]:
 
 def test_an_int8_build_calls_what_this_version_has(bindings: tuple[str, Path]) -> None:
     version, site = bindings
-    found = recorded(site, "int8")
+    found = recorded(BUILDER, site, "int8")
     assert version.startswith(found["version"])
     old = version.startswith("8.")
     assert found["flags"] == (["INT8", "FP16"] if old else ["STRONGLY_TYPED"])
@@ -57,5 +57,22 @@ def test_an_int8_build_calls_what_this_version_has(bindings: tuple[str, Path]) -
 
 def test_halves_are_a_flag_until_11(bindings: tuple[str, Path]) -> None:
     version, site = bindings
-    flags = recorded(site, "fp16", "dla")["flags"]
+    flags = recorded(BUILDER, site, "fp16", "dla")["flags"]
     assert flags == (["STRONGLY_TYPED", "GPU_FALLBACK"] if version.startswith("11.") else ["FP16", "GPU_FALLBACK"])
+
+
+def test_running_a_plan_calls_what_this_version_has(bindings: tuple[str, Path]) -> None:
+    version, site = bindings
+    found = recorded(RUNTIME, site)
+    assert version.startswith(found["version"])
+    assert {"deserialize_cuda_engine", "set_input_shape", "set_tensor_address", "execute_async_v3"} <= set(
+        found["calls"]
+    )
+    assert found["contexts"] == 2, "one a slot, and none to spare"
+    assert found["dla"] == 0
+
+
+def test_running_a_plan_calls_what_tensorrt_for_rtx_has() -> None:
+    pytest.importorskip("tensorrt_rtx")
+    found = recorded(RUNTIME, Path(), "tensorrt_rtx")
+    assert {"deserialize_cuda_engine", "set_tensor_address", "execute_async_v3"} <= set(found["calls"])

@@ -22,7 +22,7 @@ from engines.passport import read_passport
 from engines.quantize.calibration import Calibration, CalibrationRequest, calibrate, scales_sha256
 from engines.quantize.judge import Limits
 from engines.quantize.lint import lint
-from engines.runtime import ENGINES
+from engines.runtime import ON_THE_CPU
 from sensors.opening import open_source
 
 COLOURS = [(0, 40, 200), (255, 0, 0), (30, 220, 90), (120, 130, 140), (250, 250, 5)]
@@ -72,7 +72,7 @@ def test_a_network_that_bears_it_is_int8_in_every_layer(
     kinds = Counter(node.op_type for node in onnx.load(tmp_path / "int8" / "model.onnx").graph.node)
     assert (kinds["QuantizeLinear"], kinds["DequantizeLinear"]) == (3, 6)
     assert lint(onnx.load(tmp_path / "int8" / "model.onnx")) == []
-    assert {one.engine for one in result.verdict.judgements} == set(ENGINES)
+    assert {one.engine for one in result.verdict.judgements} == set(ON_THE_CPU)
     assert all(one.agreement.share == 1 for one in result.verdict.judgements)
 
 
@@ -124,7 +124,7 @@ def test_the_passport_says_what_was_done(bundles: dict[str, Bundle], drive: Path
     assert facts["scales_sha256"] == scales_sha256(onnx.load(int8.model))
     assert (facts["method"], facts["weight_bits"], facts["left_in_float"]) == (result.method, 7, ["conv2"])
     assert facts["frames"]["calibrated_on"] + facts["frames"]["judged_by"] == 32
-    assert set(facts["judged"]) == set(ENGINES)
+    assert set(facts["judged"]) == set(ON_THE_CPU)
     assert (int8.settings, int8.labels) == (bundles["fragile"].settings, bundles["fragile"].labels)
 
 
@@ -163,7 +163,7 @@ def test_a_real_network_keeps_its_accuracy_on_both_engines(data: Path, tmp_path:
     bundle = import_network(data / "models" / "yolo11n_320_float.onnx", tmp_path / "float", ImportOptions())
     made(bundle, data / "drives" / "videos" / "solidWhiteRight.mp4", tmp_path / "int8", limits=Limits(min_same=0.8))
     highway = open_dataset(data / "labelled" / "highway", "val")
-    for engine in ENGINES:
+    for engine in ON_THE_CPU:
         found = evaluate(
             load_bundle(tmp_path / "int8"), highway, engine=engine, class_map=[("motorcycle", "motorbike")]
         )

@@ -8,15 +8,79 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engines.bundle import Bundle
 from engines.errors import EngineError
-from engines.plans.device import Gpu
+from engines.gpu import Gpu
 
 PLAN, PASSPORT = "plan.engine", "passport.json"
 VERSION = 1
+
+
+@dataclass(frozen=True)
+class FittingPlan:
+    """A plan that was let in. `device` as it was built for, "cuda:0" or "dla:1"."""
+
+    folder: Path
+    device: str
+    content: bytes
+
+
+def device_index(device: str) -> int:
+    """The number in `cuda:1`."""
+    number = device.partition(":")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def find_plan(
+    bundle: Bundle, flavor: str, version: str, gpu_of: Callable[[int], Gpu | None], precision: str
+) -> FittingPlan:
+    """Give the bundle's newest plan that fits; one for the GPU before one for a DLA.
+
+    Raises `EngineError`: why the newest does not fit, or that there is none, and the command that builds one.
+    """
+    plans = bundle.folder / "plans"
+    found = [(folder, passport) for folder, passport in _passports(plans) if passport.get("flavor") == flavor]
+    found.sort(
+        key=lambda pair: (not str(pair[1].get("device")).startswith("dla"), str(pair[1].get("at"))), reverse=True
+    )
+    refusals: list[EngineError] = []
+    for folder, passport in found:
+        device = str(passport.get("device"))
+        try:
+            gpu = gpu_of(device_index(device) if device.startswith("cuda") else 0)
+            return FittingPlan(folder, device, read_plan(folder, bundle, version, gpu))
+        except EngineError as refusal:
+            refusals.append(refusal)
+    if refusals:
+        raise refusals[0]
+    raise EngineError(
+        bundle.name,
+        f"has no plan of {flavor} (none in {plans})",
+        f"build one here with `perception engine build {bundle.folder} --flavor {flavor} --precision {precision}`",
+    )
+
+
+def built_on(bundle: Bundle) -> list[tuple[str, str | None]]:
+    """Flavour, and name of the GPU that it is bound to, of every plan of a bundle."""
+    return [
+        (str(passport.get("flavor")), passport["gpu"].get("name") if isinstance(passport.get("gpu"), dict) else None)
+        for _, passport in _passports(bundle.folder / "plans")
+    ]
+
+
+def _passports(plans: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every plan's folder whose passport can be read at all."""
+    for path in sorted(plans.glob(f"*/{PASSPORT}")):
+        with suppress(OSError, ValueError):
+            passport = json.loads(path.read_bytes())
+            if isinstance(passport, dict):
+                yield path.parent, passport
 
 
 def read_plan(folder: Path, bundle: Bundle, version: str, gpu: Gpu | None) -> bytes:

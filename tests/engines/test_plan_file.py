@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from int8_networks import bundle_of, network
+import tiny_networks
 
 from engines.bundle import Bundle
 from engines.errors import EngineError
-from engines.plans.device import Gpu, driver_version, power_mode
-from engines.plans.plan_passport import read_plan
+from engines.gpu import Gpu, driver_version, power_mode
+from engines.plan_file import read_plan
 
 ORIN = Gpu("Orin", "sm_87", "12.6")
 CONTENT = b"ftrt" + bytes(range(256))
@@ -21,7 +21,7 @@ CONTENT = b"ftrt" + bytes(range(256))
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
-    return bundle_of(tmp_path / "net", network())
+    return tiny_networks.make_bundle(tmp_path / "net")
 
 
 def written(bundle: Bundle, content: bytes = CONTENT, **changes: Any) -> Path:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from engines.errors import EngineError
-from engines.plans.tensorrt_library import how_to_get, open_library
 from engines.plans.timing_cache import locked_cache
+from engines.tensorrt_library import how_to_get, open_library
 
 
 @pytest.mark.parametrize("flavor", ["tensorrt", "tensorrt_rtx"])

@@ -48,6 +48,20 @@ def find_gpu(index: int = 0) -> Gpu | None:
     return Gpu(name.value.decode(errors="replace"), f"sm_{major.value}{minor.value}", runs)
 
 
+def why_no_gpu() -> tuple[str, str]:
+    """Where `find_gpu` finds none: what is missing, and how to get it on this kind of machine."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        remedy = (
+            "JetPack brings it: in a container, start that with `--runtime nvidia`"
+            if is_jetson()
+            else "install NVIDIA's driver for this system; in a container, start that with `--gpus all`"
+        )
+        return "there is no NVIDIA driver (libcuda.so.1)", remedy
+    return "the NVIDIA driver finds no GPU", "see what `nvidia-smi` says; in a container, start that with `--gpus all`"
+
+
 def driver_version(path: Path = Path("/proc/driver/nvidia/version")) -> str | None:
     """The kernel driver's version, `580.95.05`; None where there is none."""
     with suppress(OSError):
@@ -62,3 +76,8 @@ def power_mode(path: Path = Path("/var/lib/nvpmodel/status")) -> str | None:
         if found := re.search(r"pmode:(\w+)", path.read_text(errors="replace")):
             return found[1]
     return None
+
+
+def is_jetson(release: Path = Path("/etc/nv_tegra_release")) -> bool:
+    """Whether this machine is one: JetPack brings its CUDA and TensorRT."""
+    return release.exists()

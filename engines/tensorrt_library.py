@@ -5,6 +5,7 @@ Enum numbers move between major versions, and so do flags; only names are asked 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import platform
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from engines.errors import EngineError
 
 FLAVORS = ("tensorrt", "tensorrt_rtx")
+_MAX_LINES = 200_000
 RTX_OLDEST = (1, 7, 1)  # 1.4 and 1.6 refuse INT8 convolutions
 
 
@@ -52,6 +54,27 @@ def has(owner: Any, *names: str) -> bool:
             return False
         owner = getattr(owner, name)
     return True
+
+
+@functools.cache
+def log_of(trt: Any) -> Any:
+    """The recording logger of a library: there is one a process, whatever is handed in later."""
+
+    class Recording(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.lines: list[tuple[Any, str]] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if len(self.lines) < _MAX_LINES:
+                self.lines.append((severity, message))
+
+        def first_error(self) -> str:
+            bad = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
+            found = next((text for severity, text in self.lines if severity in bad), "it gave no reason")
+            return str(found).strip().splitlines()[0]
+
+    return Recording()
 
 
 def open_library(flavor: str) -> Library:

@@ -1,0 +1,130 @@
+"""An image's way into a network's input on the device, on one slot's stream: by the fused kernel, or by the CPU.
+
+The kernel reads the image as it came, so that it alone is copied. Where no kernel could be compiled the CPU letterboxes
+straight into page-locked memory, and the finished tensor is copied: the same answer, for some 2 ms of a core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.letterbox import Geometry, Pixels, Preprocessor
+from engines.runtime.cuda import Buffer, Cuda, Stream
+from engines.runtime.plan_session import PlanTensor
+
+MAX_PLACES = 16  # sizes of images whose weights a slot keeps; a camera has one
+
+WrittenImage = NDArray[np.uint8]
+
+
+class Staging(Protocol):
+    """One slot's. Called only when nothing of it is being read or written by the device any more."""
+
+    @property
+    def address(self) -> int:
+        """Of the network's input on the device."""
+
+    def write(self, image: WrittenImage, place: Geometry, stream: Stream, copied: Any) -> None:
+        """Put the image (H, W, 3) BGR, or (H * 3 / 2, W) NV12, on its way; record `copied` behind the copy.
+
+        The image may be released when this returns.
+        """
+
+
+MakeStaging = Callable[[Cuda], Staging]
+
+
+class OnHost:
+    """The CPU's letterbox into page-locked memory."""
+
+    def __init__(self, cuda: Cuda, preprocessor: Preprocessor, tensor: PlanTensor, *, is_nhwc: bool) -> None:
+        self._cuda = cuda
+        self._preprocessor = preprocessor
+        self._buffer = Buffer(cuda, tensor.size)
+        whole = self._buffer.host.array[: tensor.size].view(tensor.dtype).reshape(tensor.shape[-3:])
+        self._target = whole.transpose(2, 0, 1) if is_nhwc else whole
+        self._floats = self._target if tensor.dtype == np.float32 else np.zeros(self._target.shape, np.float32)
+        self._place: Geometry | None = None  # of the image that the memory holds
+
+    @property
+    def address(self) -> int:
+        """Of the network's input on the device."""
+        return self._buffer.address
+
+    def write(self, image: WrittenImage, place: Geometry, stream: Stream, copied: Any) -> None:
+        """Letterbox, then copy the tensor."""
+        is_padded, self._place = self._place == place, None  # until the image is there
+        self._preprocessor.write(image, place, self._floats, is_padded=is_padded)
+        self._place = place
+        if self._floats is not self._target:
+            np.copyto(self._target, self._floats, casting="same_kind")
+        self._buffer.copy_in(self._buffer.size, stream)
+        self._cuda.record(copied, stream)
+
+
+class OnDevice:
+    """The fused kernel. `kernels` gives a loaded kernel by its name."""
+
+    def __init__(
+        self, cuda: Cuda, kernels: Callable[[str], Any], pixels: Pixels, tensor: PlanTensor, *, is_nhwc: bool
+    ) -> None:
+        self._cuda = cuda
+        self._kernels = kernels
+        self._pixels = pixels
+        self._dtype = tensor.dtype
+        self._is_nhwc = is_nhwc
+        self._input = cuda.device_memory(tensor.size)
+        self._image = Buffer(cuda, 1)
+        self._places: dict[tuple[Geometry, bool], tuple[Any, Buffer]] = {}  # the kernel's launches, and its weights
+        self._padded: Geometry | None = None  # the place whose padding the input holds
+
+    @property
+    def address(self) -> int:
+        """Of the network's input on the device."""
+        return self._input.address
+
+    def write(self, image: WrittenImage, place: Geometry, stream: Stream, copied: Any) -> None:
+        """Copy the image, then launch."""
+        from engines.runtime.kernels.letterbox import DeviceImage, ImageFormat
+
+        is_nv12 = image.ndim == 2
+        if self._image.size < image.nbytes:  # the first image of its size: a camera does not change it
+            self._image = Buffer(self._cuda, image.nbytes)
+        letterbox, weights = self._at(place, is_nv12, stream)
+        np.copyto(self._image.host.array[: image.nbytes].reshape(image.shape), image)
+        self._image.copy_in(image.nbytes, stream)
+        self._cuda.record(copied, stream)
+        kind = ImageFormat.NV12 if is_nv12 else ImageFormat.BGR
+        pitch = image.shape[1] * (1 if is_nv12 else 3)
+        launch = letterbox.launch(
+            DeviceImage(kind, self._image.address, pitch),
+            weights.address,
+            self._input.address,
+            is_padded=self._padded == place,
+        )
+        self._padded = None
+        width, height = launch.grid
+        self._cuda.launch(
+            self._kernels(launch.kernel), (width, height, 1), launch.block, launch.arguments.tobytes(), stream
+        )
+        self._padded = place
+
+    def _at(self, place: Geometry, is_nv12: bool, stream: Stream) -> tuple[Any, Buffer]:
+        """The launches for images of a place, whose weights are copied to the device once."""
+        from engines.runtime.kernels.letterbox import ImageFormat, Letterbox
+
+        known = self._places.get((place, is_nv12))
+        if known is None:
+            while len(self._places) >= MAX_PLACES:
+                del self._places[next(iter(self._places))]
+            kind = ImageFormat.NV12 if is_nv12 else ImageFormat.BGR
+            letterbox = Letterbox(self._pixels, place, kind, self._dtype, is_nhwc=self._is_nhwc)
+            weights = Buffer(self._cuda, letterbox.taps.nbytes)
+            weights.host.array[: weights.size] = letterbox.taps.view(np.uint8).ravel()
+            weights.copy_in(weights.size, stream)
+            known = self._places[place, is_nv12] = letterbox, weights
+        return known

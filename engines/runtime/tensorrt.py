@@ -1,0 +1,320 @@
+"""TensorRT, and TensorRT for RTX: a bundle's plan on an NVIDIA GPU, several frames of it in flight at once.
+
+A plan is refused by its passport before anything deserialises it. What a frame does on the device stands in
+`gpu_slot.py`. A device that fails costs the frames that were on it: each is an `EngineError` from `wait`, and the next
+one finds a new session, or, after too many, hears that there will be none.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.bundle import Bundle
+from engines.errors import BundleError, EngineError, EngineMissingError
+from engines.gpu import Gpu, find_gpu, why_no_gpu
+from engines.letterbox import Geometry, Preprocessor
+from engines.plan_file import built_on, device_index, find_plan
+from engines.reduction import Reduction
+from engines.results import Thresholds
+from engines.runtime.cpu import check_outputs
+from engines.runtime.cuda import Cuda, CudaError, how_to_get_pycuda, open_cuda
+from engines.runtime.engine import Completed
+from engines.runtime.gpu_session import GpuSession
+from engines.runtime.int8 import is_quantised
+from engines.runtime.kernels import Candidates, compile_kernels, source_of
+from engines.runtime.plan_session import LoadedPlan
+from engines.runtime.restarts import Restarts
+from engines.runtime.staging import OnDevice, OnHost, Staging
+from engines.tensorrt_library import FLAVORS, Library, open_library
+from sensors.errors import EdgePerceptionError
+
+_REMEDY = "see `dmesg` for Xid messages of the driver, and free device memory"
+
+
+def _pycuda_is_missing() -> tuple[str, str] | None:
+    return None if find_spec("pycuda") else ("pycuda is not installed", how_to_get_pycuda())
+
+
+def _compiled(gpu: Gpu, kernel: str) -> bytes:
+    """A kernel's file as PTX. Raises `EngineMissingError`, `EngineError` where it cannot be compiled here."""
+    major, _, minor = gpu.cuda.partition(".")
+    architecture = int(gpu.architecture.removeprefix("sm_"))
+    return compile_kernels(source_of(kernel), architecture, (int(major), int(minor or 0))).ptx
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What an engine finds on this machine; the tests have one without a GPU."""
+
+    find_gpu: Callable[[int], Gpu | None] = find_gpu
+    open_library: Callable[[str], Library] = open_library
+    open_cuda: Callable[[int], Cuda] = open_cuda
+    cuda_is_missing: Callable[[], tuple[str, str] | None] = _pycuda_is_missing
+    compiled: Callable[[Gpu, str], bytes] = _compiled
+
+
+THIS_MACHINE = Machine()
+
+
+class TensorRtEngine:
+    """One bundle's plan on one device. Raises as `open_engine` says."""
+
+    name = "tensorrt"
+    max_rows = 1
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        slots: int = 2,
+        threads: int = 1,  # noqa: ARG002  the contract's; there are none here
+        *,
+        machine: Machine = THIS_MACHINE,
+        restarts: Restarts | None = None,
+    ) -> None:
+        self.slots = slots
+        self.device = ""  # as the plan says
+        self.notes: list[str] = []  # what a person should hear once
+        self._bundle = bundle
+        self._machine = machine
+        self._library = usable_library(self.name, machine)
+        self._restarts = restarts or Restarts()
+        settings = bundle.settings
+        self._preprocessor = Preprocessor(settings.pixels, settings.input.width, settings.input.height)
+        self._candidates: Candidates | None = None  # what outputs are reduced to
+        self._has_kernels = False
+        self._failures: list[EngineError | None] = [None] * slots  # of frames that never came to the device
+        self._refused_in_a_row = 0
+        self._lost = ""  # why there is no session
+        self._closed = False
+        self._changing = threading.Lock()  # held while a session is opened or closed
+        try:
+            self._session = self._open()
+        except CudaError as error:
+            raise EngineError(self.device, f"does not start ({error})", _REMEDY) from None
+
+    def place(self, width: int, height: int) -> Geometry:
+        """Where an image of this size will lie in the input."""
+        return self._preprocessor.geometry(width, height)
+
+    def reduce(self, reduction: Reduction, thresholds: Thresholds) -> bool:
+        """Pick the candidates on the device; False where it has no kernels, or none for this decoder or thresholds."""
+        if not self._has_kernels:
+            return False
+        try:
+            candidates = Candidates(reduction, thresholds, self._session.output_type)
+        except ValueError:
+            return False
+        try:
+            self._session.reduce(candidates)
+        except CudaError as error:
+            raise EngineError(self.device, f"does not take the kernels ({error})", _REMEDY) from None
+        self._candidates = candidates
+        return True
+
+    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:  # noqa: ARG002
+        """Put the image on its way to the device. What fails there comes out of `wait`."""
+        self._attempt(slot, lambda session: session.stage(slot, image, geometry))
+
+    def submit(self, slot: int, rows: int) -> None:  # noqa: ARG002
+        """Start the slot's inference. Returns at once."""
+        if self._failures[slot] is None:
+            self._attempt(slot, lambda session: session.submit(slot))
+
+    def wait(self, slot: int) -> Completed:
+        """Block until the slot's inference is done."""
+        failure, self._failures[slot] = self._failures[slot], None
+        if failure is not None:
+            raise failure
+        try:
+            done = self._session.wait(slot)
+        except CudaError as error:
+            self._lose(str(error))
+            raise EngineError(self.device, f"inference failed ({error})", _REMEDY) from None
+        except EngineError as refusal:
+            self._refused_in_a_row += 1
+            if self._refused_in_a_row >= self._restarts.refusals:
+                self._lose(refusal.what)
+            raise
+        self._refused_in_a_row = 0
+        return done
+
+    def close(self) -> None:
+        """Finish what was submitted and free everything."""
+        with self._changing:
+            if not self._closed:
+                self._closed = True
+                self._session.close()
+
+    def __enter__(self) -> TensorRtEngine:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    # --- the session ----------------------------------------------------------------------------------
+
+    def _open(self) -> GpuSession:
+        """Find the plan and load it on the device that it was built for."""
+        find = self._machine.find_gpu
+        precision = "int8" if is_quantised(self._bundle.model) else "fp16"
+        plan = find_plan(self._bundle, self.name, self._library.version, find, precision)
+        self.device = plan.device
+        is_dla = plan.device.startswith("dla")
+        index = 0 if is_dla else device_index(plan.device)
+        self._has_kernels = has_kernels = self._compiles("letterbox_float32", index)
+        cuda = self._machine.open_cuda(index)
+        size = self._bundle.settings.input
+        is_nhwc = size.layout == "NHWC"
+        image = (1, size.height, size.width, 3) if is_nhwc else (1, 3, size.height, size.width)
+
+        def load() -> LoadedPlan:
+            dla = device_index(plan.device) if is_dla else None
+            found = LoadedPlan(self._library, plan.content, image, dla)
+            check_outputs(self._bundle, [tensor.name for tensor in found.tensors if not tensor.is_input])
+            return found
+
+        def staging(found: LoadedPlan, kernels: Callable[[str], Any]) -> Staging:
+            inputs = [tensor for tensor in found.tensors if tensor.is_input]
+            if len(inputs) != 1 or inputs[0].shape != image:
+                takes = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in inputs)
+                raise BundleError(
+                    self._bundle.name, f"its plan takes {takes}, not one image {list(image)}", "rebuild it"
+                )
+            if inputs[0].dtype not in (np.float32, np.float16):
+                what = f"its plan takes pixels of {inputs[0].dtype}, and floats are expected"
+                raise BundleError(self._bundle.name, what, "build the plan with `perception engine build`")
+            if not has_kernels:
+                return OnHost(cuda, self._preprocessor, inputs[0], is_nhwc=is_nhwc)
+            return OnDevice(cuda, kernels, self._bundle.settings.pixels, inputs[0], is_nhwc=is_nhwc)
+
+        black = np.zeros((size.height, size.width, 3), np.uint8)
+        first = black, self.place(size.width, size.height)
+        ptx = partial(self._ptx, index=index)
+        session = GpuSession(cuda, load, ptx, staging, self._bundle.settings.outputs, self.slots, first)
+        if self._candidates is not None:
+            session.reduce(self._candidates)
+        return session
+
+    def _ptx(self, kernel: str, index: int) -> bytes:
+        gpu = self._machine.find_gpu(index)
+        if gpu is None:
+            raise EngineError(self.device, "is not there any more", _REMEDY)
+        return self._machine.compiled(gpu, kernel)
+
+    def _compiles(self, kernel: str, index: int) -> bool:
+        """Whether there is a compiler for the GPU; without one the CPU does the work, and that is said."""
+        try:
+            self._ptx(kernel, index)
+        except (EngineMissingError, EngineError) as missing:
+            self._note(f"images are letterboxed and boxes picked on the CPU: {missing.what}; {missing.remedy}")
+            return False
+        return True
+
+    def _note(self, line: str) -> None:
+        if line not in self.notes:
+            self.notes.append(line)
+
+    def _attempt(self, slot: int, work: Callable[[GpuSession], None]) -> None:
+        """Do it on a session that works; what goes wrong is kept for `wait`."""
+        self._failures[slot] = None
+        try:
+            work(self._usable())
+        except CudaError as error:
+            self._lose(str(error))
+            self._failures[slot] = EngineError(self.device, f"inference failed ({error})", _REMEDY)
+        except EngineError as failure:
+            self._failures[slot] = failure
+        except EdgePerceptionError as failure:  # a plan that was exchanged, and does not fit: a frame's failure too
+            self._failures[slot] = EngineError(failure.thing, failure.what, failure.remedy)
+
+    def _lose(self, why: str) -> None:
+        if not self._lost:
+            self._lost = why
+            self._restarts.lost()
+
+    def _usable(self) -> GpuSession:
+        """The session, opened anew where the last one was lost. Raises `EngineError` while there is none."""
+        if not self._lost:
+            return self._session
+        with self._changing:
+            was_lost, restarts = f"was lost ({self._lost})", self._restarts
+            if self._closed:
+                raise EngineError(self.device, was_lost, _REMEDY)
+            if restarts.is_over:
+                what = f"{was_lost} and did not come back in {restarts.limit} tries"
+                raise EngineError(self.device, what, "start the process again; " + _REMEDY)
+            if (wait_s := restarts.wait_s()) > 0:
+                what = f"{was_lost}; try {restarts.count} of {restarts.limit} failed, the next is in {wait_s:.1f} s"
+                raise EngineError(self.device, what, _REMEDY)
+            if self._session.is_busy:
+                raise EngineError(self.device, f"{was_lost} and is started again", _REMEDY)
+            restarts.began()
+            self._session.close()
+            try:
+                self._session = self._open()
+            except CudaError as error:
+                raise EngineError(self.device, f"was lost, and does not start again ({error})", _REMEDY) from None
+            self._lost = ""
+            self._refused_in_a_row = 0
+            return self._session
+
+
+class TensorRtRtxEngine(TensorRtEngine):
+    """The same with TensorRT for RTX."""
+
+    name = "tensorrt_rtx"
+
+
+def usable_library(flavor: str, machine: Machine = THIS_MACHINE) -> Library:
+    """The TensorRT of this machine, where everything else that it needs is there too.
+
+    Raises `EngineMissingError` with all that is missing, each with how to get it here.
+    """
+    lacks: list[tuple[str, str]] = []
+    library: Library | None = None
+    if machine.find_gpu(0) is None:
+        lacks.append(why_no_gpu())
+    try:
+        library = machine.open_library(flavor)
+    except EngineError as missing:
+        lacks.append((f"{missing.thing} {missing.what}", missing.remedy))
+    if (missing_cuda := machine.cuda_is_missing()) is not None:
+        lacks.append(missing_cuda)
+    if library is None or lacks:
+        each = "; ".join(f"({number}) {what}: {how}" for number, (what, how) in enumerate(lacks, 1))
+        raise EngineMissingError(f"--engine {flavor}", "cannot run here", f"what is missing, and how to get it: {each}")
+    return library
+
+
+def planned_engine(bundle: Bundle, machine: Machine = THIS_MACHINE) -> str | None:
+    """The engine of a plan of this bundle that fits this machine; None where there is none, or no GPU.
+
+    Raises `EngineError` where plans were built for this very GPU and do not fit any more: to go on without a word on
+    the CPU would be a surprise on a vehicle. Those of other machines are passed over.
+    """
+    if not (bundle.folder / "plans").is_dir() or (gpu := machine.find_gpu(0)) is None:
+        return None
+    stale: EngineError | None = None
+    for flavor in FLAVORS:
+        try:
+            library = usable_library(flavor, machine)
+        except EngineMissingError:
+            continue
+        try:
+            find_plan(bundle, flavor, library.version, machine.find_gpu, "int8")
+        except EngineError as refusal:
+            if any(flavor == of and name in (None, gpu.name) for of, name in built_on(bundle)):
+                stale = stale or refusal
+        else:
+            return flavor
+    if stale is not None:
+        raise EngineError(stale.thing, stale.what, f"{stale.remedy}, or use --engine onnxruntime")
+    return None
