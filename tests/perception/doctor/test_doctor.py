@@ -130,6 +130,19 @@ def test_tensorrt_that_is_not_installed_on_a_jetson_is_no_problem_and_comes_from
     assert "sudo apt install nvidia-jetpack python3-libnvinfer" in said.remedy
 
 
+def test_a_tensorrt_that_was_removed_is_not_taken_for_a_hidden_one() -> None:
+    removed = {" ".join(SYSTEM_PACKAGES): {"output": "python3-libnvinfer 8.6.2.3-1+cuda12.2 config-files\n"}}
+    assert finding(examined("orin_hidden_tensorrt", commands=removed), "TensorRT").verdict is MISSING
+
+
+@pytest.mark.parametrize("changed", [{"commands": {}}, {"cuda": {"code": 999}}])
+def test_a_driver_that_was_updated_is_known_by_cuda_or_by_nvidia_smi_alone(changed: dict[str, Any]) -> None:
+    machine = RecordedMachine(BY_NAME["desktop_after_driver_update"], **changed)
+    if not changed.get("commands", True):
+        machine._facts["commands"] = {}
+    assert "restart the machine" in finding(examine(machine, "/data"), "driver").remedy
+
+
 def test_jetpacks_tensorrt_is_for_the_systems_python_alone() -> None:
     said = finding(examined("orin_hidden_tensorrt", python="3.12", sees_system_packages=True), "TensorRT")
     assert said.verdict is PROBLEM
@@ -195,6 +208,7 @@ def test_a_machine_without_room_has_a_problem(changed: dict[str, Any], name: str
         ("# R36 (release), REVISION: 4.3, GCID: 38968081", "36.4.3", "6.2"),
         ("# R38 (release), REVISION: 2.0, GCID: 41844464", "38.2.0", "7.0"),
         ("# R39 (release), REVISION: 2.0, GCID: 45755727", "39.2.0", "7.2"),
+        ("# R38 (release), REVISION: 2, GCID: 1", "38.2.0", "7.0"),
         ("# R36 (release), REVISION: 6.1, GCID: 1", "36.6.1", "6"),  # newer than this program
         ("# R41 (release), REVISION: 1.0, GCID: 1", "41.1.0", "7"),
         ("# R32 (release), REVISION: 7.1, GCID: 29818004, BOARD: t210ref", "32.7.1", "4.6.1"),
