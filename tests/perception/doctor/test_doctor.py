@@ -163,6 +163,16 @@ def test_pycuda_for_a_newer_cuda_than_the_driver_runs_is_a_problem_also_where_it
     assert "built against CUDA 13.0; the driver runs up to 12.6" in said.found
 
 
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"cuda": 3}', '{"cuda": {}}', '{"nvcc": {"version": "12.6"}}']
+)
+def test_a_toolkit_whose_version_cannot_be_read_is_asked_by_its_compiler(text: str) -> None:
+    nvcc = {"nvcc --version": {"output": "Cuda compilation tools, release 12.6, V12.6.68\n"}}
+    unread = {"/usr/local/cuda/version.json": text}
+    said = finding(examined("orin_jetpack_6_2", files=unread, commands=nvcc), "CUDA toolkit")
+    assert (said.verdict, said.found) == (OK, "12.6")
+
+
 def test_a_tensorrt_that_crashes_is_a_problem() -> None:
     crashing = {"tensorrt": {"failure": "crashes when it is imported (SIGSEGV)"}}
     said = finding(examined("rtx_desktop", modules=crashing), "TensorRT")
