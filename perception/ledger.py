@@ -39,6 +39,8 @@ class Entry:
     stamp_ns: int
     arrival_ns: int
     decoded_ns: int = 0
+    taken_ns: int = 0  # it came into its slot
+    slot: int = -1  # -1: it has not come into one
     staged_ns: int = 0
     submitted_ns: int = 0
     inferred_ns: int = 0  # of several networks the last one's

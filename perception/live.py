@@ -26,6 +26,7 @@ from perception.stream import NullPublisher, Outbox, Publisher
 from perception.stream.endpoint import check_published
 from perception.stream.keys import load_pair
 from perception.summary import summary
+from perception.trace import check_name, trace_into
 from sensors.clock import ReplayClock
 from sensors.errors import EXIT_WRONG_REQUEST, EdgePerceptionError
 from sensors.opening import open_source
@@ -72,9 +73,11 @@ class LiveRun:
     A recording among the cameras plays at its own pace, as if it were one.
     """
 
-    def __init__(self, vehicle: Vehicle, record: Path | None = None) -> None:
+    def __init__(self, vehicle: Vehicle, record: Path | None = None, trace: Path | None = None) -> None:
         self._vehicle = vehicle
         self._record = record
+        self._trace = trace
+        self._traced: dict[str, Any] = {}  # what the trace's end says of the run
         self._recorder: Recorder | None = None
         self._opened = ExitStack()
         self._cpu_s = 0.0
@@ -83,6 +86,8 @@ class LiveRun:
     def __enter__(self) -> LiveRun:
         vehicle, settings = self._vehicle, self._vehicle.settings
         check(vehicle)
+        if self._trace:
+            check_name(self._trace)
         cv2.setNumThreads(1)  # the pipeline's own threads are the parallelism; a pool would fight the engine's
         with ExitStack() as opened:
             self._publisher: Publisher | NullPublisher = (
@@ -126,6 +131,9 @@ class LiveRun:
                 )
                 observers.append(self._recorder)
                 read = [RecordedSource(source, self._recorder) for source in self.sources]
+            if self._trace:
+                names = [network.bundle.name for network in self.networks]
+                observers.append(opened.enter_context(trace_into(self._trace, names, self._traced)))
             self._pipeline = Pipeline(
                 read,
                 self.networks,
@@ -172,6 +180,7 @@ class LiveRun:
             if self._recorder:
                 self._recorder.finish()
         self._cpu_s = time.process_time() - cpu_began_s
+        self._traced["dropped"] = dict(self.ledger.total().dropped)  # of these there are no slices
         broken = self.broken
         if len(broken) == len(self.sources) and not self._stopped.is_set():
             raise EverySourceBrokeError(

@@ -187,6 +187,7 @@ class Pipeline:
     def _stage(self, captured: Captured, slot: int) -> Job:
         """Put a frame into every network's input and start them; what cannot be staged only keeps its turn."""
         item, entry = captured.item, captured.entry
+        entry.taken_ns, entry.slot = time.monotonic_ns(), slot
         if isinstance(item, Fault):
             return Job(entry, slot, fault=item.reason)
         if not isinstance(item, Frame):

@@ -28,6 +28,7 @@ from perception.recording import RecordedSource, Recorder, recorder_for
 from perception.rendering import VideoWriter, draw
 from perception.stream import NullPublisher, Outbox, Publisher
 from perception.summary import summary
+from perception.trace import check_name, trace_into
 from perception.whole_file import whole_file
 from sensors.clock import ReplayClock
 from sensors.opening import open_sources
@@ -55,6 +56,7 @@ class ReplayRequest:
     jsonl: Path | None = None
     render: Path | None = None
     record: Path | None = None
+    trace: Path | None = None
 
 
 class Replay:
@@ -85,7 +87,9 @@ class Replay:
             cameras = [sensor.name for sensor in self.sensors if sensor.kind == "camera"]
             self._videos_by_camera = _video_files(request.render, cameras) if request.render else {}
             outputs = [("--jsonl", request.jsonl), *(("--render", video) for video in self._videos_by_camera.values())]
-            _check_outputs([*outputs, ("--record", request.record)], sources)
+            _check_outputs([*outputs, ("--record", request.record), ("--trace", request.trace)], sources)
+            if request.trace:
+                check_name(request.trace)
             self._recorder: Recorder | None = None
             if request.record:
                 self._recorder = recorder_for(request.record, sources, waits=True)
@@ -125,6 +129,8 @@ class Replay:
                 observers.append(self._videos(opened))
             if self._recorder:
                 observers.append(opened.enter_context(self._recorder))
+            if request.trace:
+                observers.append(self._trace(request.trace, opened))
             self._clock = ReplayClock(request.rate)
             self._pipeline = Pipeline(sources, self.networks, self._outbox, self._clock, slots, observers)
             self._health = Health(self._pipeline, self._outbox, self._publisher, self._recorder)
@@ -189,6 +195,16 @@ class Replay:
 
         def write(result: Result) -> None:
             file.write(json.dumps(to_json_dict(decode_message(result.payload)), ensure_ascii=False) + "\n")
+            self.files[path] = None
+
+        return write
+
+    def _trace(self, path: Path, opened: ExitStack) -> Callable[[Result], None]:
+        names = [network.bundle.name for network in self.networks]
+        trace = opened.enter_context(trace_into(path, names, {"sources": list(self._request.sources)}))
+
+        def write(result: Result) -> None:
+            trace(result)
             self.files[path] = None
 
         return write

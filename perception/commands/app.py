@@ -10,6 +10,7 @@ import typer
 
 from perception.commands.dataset import app as dataset_app
 from perception.commands.demo import demo
+from perception.commands.doctor import doctor
 from perception.commands.drive import app as drive_app
 from perception.commands.engine import app as engine_app
 from perception.commands.gate import gate
@@ -35,6 +36,7 @@ app.command(no_args_is_help=True)(record)
 app.command(no_args_is_help=True)(gate)
 app.command(no_args_is_help=True)(subscribe)
 app.command(no_args_is_help=True)(view)
+app.command()(doctor)
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(drive_app, name="drive")
 app.add_typer(engine_app, name="engine")

@@ -61,6 +61,10 @@ def replay(
     record: Annotated[
         Path | None, typer.Option(metavar="OUT.mcap", help="Record what is read, and what is found on it.")
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Write which stage worked on which frame when, for ui.perfetto.dev."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="End with one JSON object of figures.")] = False,
 ) -> None:
     """Replay recorded drives through networks; publish, write or draw what they find.
@@ -102,6 +106,7 @@ def replay(
         jsonl=jsonl,
         render=render,
         record=record,
+        trace=trace,
     )
     try:
         with Signals() as caught, Replay(request) as run:

@@ -27,6 +27,10 @@ def run(
             help="Record what the cameras give and what is found on it, as the file's table `record` says.",
         ),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Write which stage worked on which frame when, for ui.perfetto.dev."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="End with one JSON object of figures.")] = False,
 ) -> None:
     """Run a vehicle's cameras through its networks, and publish what they find.
@@ -51,7 +55,7 @@ def run(
         print(f"{config}: good. Cameras: {cameras}, networks: {networks}. Cameras and engines were not opened.")
         return
     try:
-        with Signals() as caught, LiveRun(vehicle, record) as live:
+        with Signals() as caught, LiveRun(vehicle, record, trace) as live:
             caught.then(live.stop)
             if live.endpoint:
                 print(f"readers connect to {live.endpoint}", file=sys.stderr, flush=True)
