@@ -91,6 +91,55 @@ def fainter(baseline: Bundle, folder: Path) -> Path:
     return folder
 
 
+# --- of masks: which of blue, green, red a pixel is most, and whether it is dark -------------------------
+
+
+def make_segmenter(folder: Path) -> Bundle:
+    return tiny_networks.make_segmenter_bundle(folder)
+
+
+def damaged_segmenter(baseline: Bundle, folder: Path) -> Path:
+    """The convolution that tells the colours sees nothing."""
+    _change(_copy(baseline, folder) / "model.onnx", "as_it_is", np.zeros_like)
+    return folder
+
+
+def failing_segmenter(baseline: Bundle, folder: Path) -> Path:
+    """A value that every pixel has is no number."""
+    _change(_copy(baseline, folder) / "model.onnx", "half", lambda values: np.full_like(values, np.nan))
+    return folder
+
+
+def shifted_segmenter(baseline: Bundle, folder: Path) -> Path:
+    """What is grey is dark too: a mask that grew."""
+    _change(_copy(baseline, folder) / "model.onnx", "half", lambda values: values + np.float32(0.25))
+    return folder
+
+
+def segmenter_with_swapped_classes(baseline: Bundle, folder: Path) -> Path:
+    blue, green, red, light, dark = tiny_networks.SEGMENTER_LABELS
+    tiny_networks.write_labels(_copy(baseline, folder) / "labels.txt", (red, green, blue, light, dark))
+    return folder
+
+
+def segmenter_with_a_renamed_class(baseline: Bundle, folder: Path) -> Path:
+    blue, green, _, light, dark = tiny_networks.SEGMENTER_LABELS
+    tiny_networks.write_labels(_copy(baseline, folder) / "labels.txt", (blue, green, "crimson", light, dark))
+    return folder
+
+
+def write_coloured_drive(folder: Path, frames: int = FRAMES) -> Path:
+    """Stripes of blue, green, red and black that move, and one that is half dark."""
+    folder.mkdir(parents=True)
+    for number in range(frames):
+        image = np.zeros((48, 64, 3), np.uint8)
+        for stripe, colour in enumerate(((230, 40, 40), (40, 230, 40), (40, 40, 230), (20, 60, 20))):
+            image[:, 16 * stripe : 16 * (stripe + 1)] = colour
+        image[number : number + 12, 20:44] = (180, 190, 170)
+        assert cv2.imwrite(str(folder / f"{number:02}.png"), image)
+    return folder
+
+
 def write_drive(folder: Path, frames: int = FRAMES) -> Path:
     """Images that are all blue enough, and of different green."""
     folder.mkdir(parents=True)

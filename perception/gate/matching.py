@@ -13,6 +13,7 @@ from perception.tracking.tracker import iou
 
 Mask = NDArray[np.bool_]
 
+_EXCUSED_HARM = 0.1  # of a box's score: it counts for no figure, and a frame with nothing else comes last
 _TIE = 1e-6  # of IoU: of boxes that lie alike, those of like scores are partners
 
 
@@ -50,6 +51,11 @@ class FrameMatch:
         return _without(len(self.candidate.found), self.candidate_rows)
 
     @property
+    def excused(self) -> tuple[Mask, Mask]:
+        """Of each side, the boxes without a partner that count for nothing: their score is near the threshold."""
+        return self.only_baseline & ~self.baseline.sure, self.only_candidate & ~self.candidate.sure
+
+    @property
     def missed(self) -> int:
         """Sure boxes of the baseline that the candidate does not find."""
         return int((self.only_baseline & self.baseline.sure).sum())
@@ -63,7 +69,10 @@ class FrameMatch:
     def harm(self) -> float:
         """How much the two differ: the scores of what only one has, and what the partners' boxes and scores moved."""
         one, other = self.baseline.found, self.candidate.found
-        alone = one.scores[self.only_baseline].sum() + other.scores[self.only_candidate].sum()
+        alone = sum(
+            float(side.found.scores[only].sum() - (1 - _EXCUSED_HARM) * side.found.scores[only & ~side.sure].sum())
+            for side, only in ((self.baseline, self.only_baseline), (self.candidate, self.only_candidate))
+        )
         moved = (1 - self.overlaps).sum() + np.abs(
             one.scores[self.baseline_rows] - other.scores[self.candidate_rows]
         ).sum()
