@@ -58,6 +58,9 @@ def replay(
     record: Annotated[
         Path | None, typer.Option(metavar="OUT.mcap", help="Record what is read, and what is found on it.")
     ] = None,
+    rerun: Annotated[
+        str | None, typer.Option(metavar="live|FILE.rrd", help="Show it in Rerun while it goes, or save it for Rerun.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="End with one JSON object of figures.")] = False,
 ) -> None:
     """Replay recorded drives through networks; publish, write or draw what they find.
@@ -98,6 +101,7 @@ def replay(
         jsonl=jsonl,
         render=render,
         record=record,
+        rerun=rerun,
     )
     try:
         with Signals() as caught, Replay(request) as run:
