@@ -57,8 +57,9 @@ def swapped_classes(baseline: Bundle, folder: Path) -> Path:
 def swapped_channels(baseline: Bundle, folder: Path) -> Path:
     settings = _copy(baseline, folder) / "bundle.toml"
     text = settings.read_text()
-    assert '"BGR"' in text
-    settings.write_text(text.replace('"BGR"', '"RGB"'))
+    here, there = ('"BGR"', '"RGB"') if '"BGR"' in text else ('"RGB"', '"BGR"')
+    assert here in text
+    settings.write_text(text.replace(here, there))
     return folder
 
 
@@ -125,6 +126,28 @@ def segmenter_with_swapped_classes(baseline: Bundle, folder: Path) -> Path:
 def segmenter_with_a_renamed_class(baseline: Bundle, folder: Path) -> Path:
     blue, green, _, light, dark = tiny_networks.SEGMENTER_LABELS
     tiny_networks.write_labels(_copy(baseline, folder) / "labels.txt", (blue, green, "crimson", light, dark))
+    return folder
+
+
+def segmenter_with_swapped_lanes(baseline: Bundle, folder: Path) -> Path:
+    """Of a real one with two groups of two classes: the second group's names the other way round."""
+    nothing, road, also_nothing, line = baseline.labels
+    tiny_networks.write_labels(_copy(baseline, folder) / "labels.txt", (nothing, road, line, also_nothing))
+    return folder
+
+
+def segmenter_with_a_damaged_layer(baseline: Bundle, folder: Path) -> Path:
+    """Of a real one: half of the weights of its largest convolution are gone."""
+    network = onnx.load(str(_copy(baseline, folder) / "model.onnx"))
+    kernels = [tensor for tensor in network.graph.initializer if len(tensor.dims) == 4]
+    largest = max(kernels, key=lambda tensor: int(np.prod(tensor.dims)))
+
+    def halve(values: np.ndarray) -> np.ndarray:
+        spoilt = values.copy()
+        spoilt[: len(spoilt) // 2] = 0
+        return spoilt
+
+    _change(folder / "model.onnx", largest.name, halve)
     return folder
 
 

@@ -247,6 +247,7 @@ class Judging:
         thresholds = self._request.thresholds
         measured = Measured(
             missing_classes=self._missing_classes,
+            pixels=(baseline.bundle.settings.pixels, candidate.bundle.settings.pixels),
             postprocessing=postprocessing,
             failures=self._failures,
             comparison=self._comparison,

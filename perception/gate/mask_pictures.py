@@ -35,13 +35,15 @@ def failure_picture(frame: Frame, seen: SeenMasks | None, failure: str, groups: 
 def _where_alone(image: NDArray[np.uint8], one: SeenMasks, other: SeenMasks, groups: Groups) -> NDArray[np.uint8]:
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     canvas = draw(np.asarray(grey * _GREY, np.uint8), [], [])  # as large as the pictures of the classes
-    for group, names in groups.items():
-        here, there = one.of(group), other.of(group)
-        if here is None or there is None:
-            continue
-        there = in_one_size(here, there)
-        is_thing = np.isin(here, drawn_classes(names))
+    masks = [(one.of(group), other.of(group), names) for group, names in groups.items()]
+    both = [
+        (here, in_one_size(here, there), np.isin(here, drawn_classes(names)))
+        for here, there, names in masks
+        if here is not None and there is not None
+    ]
+    for here, there, is_thing in both:
         _paint(canvas, is_thing & (here == there), BOTH)
+    for here, there, is_thing in both:  # over all that is alike: a group that agrees must not hide one that does not
         _paint(canvas, is_thing & (here != there), ALONE)
     return canvas
 

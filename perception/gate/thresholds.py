@@ -57,6 +57,11 @@ class GateThresholds(Strict):
         default=True,
         description="Both sides have to run with the same score thresholds and NMS. false: only what they find counts.",
     )
+    same_preprocessing: bool = Field(
+        default=True,
+        description="Both bundles have to take pixels in the same way: BGR for RGB hardly shows on a grey road. false: "
+        "for networks that were trained on other pixels; only what they find counts.",
+    )
     double_iou: Share = Field(
         default=0.3, description="A box is a double if it overlaps a better box of its class by more than this."
     )
@@ -82,11 +87,11 @@ class GateThresholds(Strict):
         description="Of masks. A class is judged by itself from such a share of all pixels on, of either side.",
     )
     min_group_iou: Share = Field(
-        default=0.85,
+        default=0.9,
         description="Of masks: mean over a group's classes of the intersection over union of their pixels.",
     )
     min_class_iou: Share = Field(
-        default=0.75, description="Of masks: intersection over union of each class, all frames together."
+        default=0.85, description="Of masks: intersection over union of each class, all frames together."
     )
     iou_by_class: dict[str, Share] = Field(
         default={}, description="min_class_iou of single classes, for example { lane = 0.9 }."

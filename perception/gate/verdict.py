@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from engines.accuracy_loss import AccuracyLoss
+from engines.letterbox import Pixels
 from perception.clearance import Postprocessing
 from perception.errors import UsageError
 from perception.gate.comparison import Comparison
@@ -31,6 +32,7 @@ class Measured:
     """All that was measured of two sides. `missing_classes`: the baseline's that the candidate has not."""
 
     missing_classes: tuple[str, ...]
+    pixels: tuple[Pixels, Pixels]  # how an image becomes the input of each
     postprocessing: tuple[Postprocessing, Postprocessing]
     failures: Failures
     comparison: Comparison
@@ -67,6 +69,12 @@ def check_class_names(thresholds: GateThresholds, names: tuple[str, ...]) -> Non
 def _of_the_request(measured: Measured, thresholds: GateThresholds) -> Iterator[Row]:
     missing = ", ".join(measured.missing_classes)
     yield Row("classes that the candidate lacks", missing or "none", "none", not missing, "labels.txt")
+    before, after = measured.pixels
+    same = before == after
+    words = f"the same: {before}" if same else f"{before} against {after}"
+    strict = thresholds.same_preprocessing
+    limit = "the same" if strict else "may differ"
+    yield Row("pixels that go in", words, limit, same or not strict, "same_preprocessing")
     one, other = measured.postprocessing
     same = one == other
     words = f"the same: {one}" if same else f"{one} against {other}"

@@ -45,8 +45,8 @@ def gate(
         thresholds = tmp_path / "limits.toml"
         thresholds.write_text(made.LATE_ENOUGH + limits)
         arguments = (
-            "perception", "gate", "--baseline", baseline.folder, "--candidate", candidate, drive,
-            "--engine", "onnxruntime", "--thresholds", thresholds, "--json", *words,
+            "perception", "gate", "--candidate", candidate, "--engine", "onnxruntime", "--thresholds", thresholds,
+            "--json", *(words if "--baseline" in words else ("--baseline", baseline.folder, drive, *words)),
         )  # fmt: skip
         monkeypatch.setattr(sys, "argv", [str(word) for word in arguments])
         code: Any = 0
@@ -111,6 +111,19 @@ def test_the_pictures_show_where_masks_differ(gate: Gate, baseline: Bundle, tmp_
     assert re.search(r"pixels changed: \d+\.\d\d% of colour, 0\.00% of shade", page)
     assert "only this side sees one here" in page
     assert json.loads((report / "gate.json").read_text())["passed"] is False
+
+
+def test_other_pixels_are_refused_by_their_setting_unless_only_what_is_found_counts(
+    gate: Gate, baseline: Bundle, tmp_path: Path
+) -> None:
+    other = made.swapped_channels(baseline, tmp_path / "rgb")
+    loose = "min_group_iou = 0\nmin_class_iou = 0\nmax_changed_pixels = 1\nmax_changed_pixels_p99 = 1\n"
+    ended = gate(other, limits=loose)
+    assert ended.refused == {"pixels that go in"}
+    (row,) = [row for row in ended.facts["rows"] if row["figure"] == "pixels that go in"]
+    assert row["measured"].startswith("BGR, scale 0.003922, ")
+    assert " against RGB, scale 0.003922, " in row["measured"]
+    assert gate(other, limits=loose + "same_preprocessing = false\n").code == 0
 
 
 def test_a_class_of_masks_may_have_a_limit_of_its_own(gate: Gate, baseline: Bundle, tmp_path: Path) -> None:
@@ -186,8 +199,38 @@ def test_a_class_is_what_it_is_called_in_its_group() -> None:
     assert seen.of("sky") is None
 
 
+@pytest.fixture(scope="module")
+def lanes(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A real segmenter of drivable road and lane lines; the names of its file's outputs are swapped."""
+    options = ImportOptions(outputs={"drivable": "lanes", "lanes": "segmentation"})
+    folder = tmp_path_factory.mktemp("bundles") / "lanes"
+    return import_network(data / "models" / "twinlitenet_swapped_names.onnx", folder, options)
+
+
 @pytest.mark.data
-def test_a_real_segmenter_passes_against_itself_and_not_when_it_is_damaged(
-    gate: Gate, data: Path, tmp_path: Path
+def test_a_real_segmenter_passes_against_itself(gate: Gate, lanes: Bundle, data: Path) -> None:
+    drive = data / "drives" / "videos" / "solidWhiteRight.mp4"
+    ended = gate(lanes.folder, drive, "--baseline", lanes.folder, "--duration", 0.12)
+    assert ended.code == 0, ended.err
+    assert {figures["changed"] for figures in ended.facts["groups"].values()} == {0}
+    assert ended.facts["groups"]["lanes"]["per_class"]["lanes"]["baseline"] > 5_000
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("make", "figures"),
+    [
+        (made.swapped_channels, {"pixels that go in", "IoU of lanes in lanes"}),
+        (made.segmenter_with_swapped_lanes, {"IoU of lanes in lanes", "IoU of background in lanes"}),
+        (made.segmenter_with_a_damaged_layer, {"IoU of drivable in drivable", "IoU of lanes in lanes"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_real_segmenter_is_refused_when_it_is_spoilt(
+    gate: Gate, lanes: Bundle, data: Path, tmp_path: Path, make: Callable[[Bundle, Path], Path], figures: set[str]
 ) -> None:
-    raise NotImplementedError
+    drive = data / "drives" / "videos" / "solidWhiteRight.mp4"
+    spoilt = make(lanes, tmp_path / "spoilt")
+    ended = gate(spoilt, drive, "--baseline", lanes.folder, "--duration", 0.12)
+    assert ended.code == 1, ended.err
+    assert figures <= ended.refused
