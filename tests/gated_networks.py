@@ -20,6 +20,7 @@ from engines.bundle import Bundle
 from engines.importing import import_network
 
 FRAMES = 24
+STRIPED_FRAMES = 8
 BOXES = 3 * FRAMES
 LATE_ENOUGH = "max_latency_p50 = 1e6\nmax_latency_p99 = 1e6\n"  # a test does not judge how busy a machine is
 
@@ -136,7 +137,7 @@ def segmenter_with_swapped_lanes(baseline: Bundle, folder: Path) -> Path:
     return folder
 
 
-def segmenter_with_a_damaged_layer(baseline: Bundle, folder: Path) -> Path:
+def with_a_damaged_layer(baseline: Bundle, folder: Path) -> Path:
     """Of a real one: half of the weights of its largest convolution are gone."""
     network = onnx.load(str(_copy(baseline, folder) / "model.onnx"))
     kernels = [tensor for tensor in network.graph.initializer if len(tensor.dims) == 4]
@@ -151,7 +152,15 @@ def segmenter_with_a_damaged_layer(baseline: Bundle, folder: Path) -> Path:
     return folder
 
 
-def write_coloured_drive(folder: Path, frames: int = FRAMES) -> Path:
+def with_cars_called_trucks(baseline: Bundle, folder: Path) -> Path:
+    """Of a real one with COCO's classes: the two names swapped."""
+    swapped = {"car": "truck", "truck": "car"}
+    labels = tuple(swapped.get(label, label) for label in baseline.labels)
+    tiny_networks.write_labels(_copy(baseline, folder) / "labels.txt", labels)
+    return folder
+
+
+def write_coloured_drive(folder: Path, frames: int = STRIPED_FRAMES) -> Path:
     """Stripes of blue, green, red and black that move, and one that is half dark."""
     folder.mkdir(parents=True)
     for number in range(frames):

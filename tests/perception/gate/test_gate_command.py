@@ -20,6 +20,7 @@ import tiny_networks
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle, load_bundle
+from engines.importing import ImportOptions, import_network
 from engines.inference import decoder_for
 from engines.results import Thresholds
 from engines.runtime import open_engine
@@ -401,19 +402,55 @@ def test_a_person_reads_every_figure_and_the_verdict(cli: Cli, baseline: Bundle,
     assert cli(*words).out.splitlines()[-1].endswith(": passed")
 
 
+@pytest.fixture(scope="module")
+def road(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    options = ImportOptions(decoder="yolox", labels="coco")
+    return import_network(data / "models" / "yolox_nano.onnx", tmp_path_factory.mktemp("bundles") / "road", options)
+
+
+@pytest.fixture
+def real_gate(cli: Cli, road: Bundle, data: Path, tmp_path: Path) -> Cli:
+    """Judge a candidate against a real network on a second and a half of motorway."""
+
+    def judge(candidate: Path, *words: object) -> Ended:
+        limits = tmp_path / "limits.toml"
+        limits.write_text(made.LATE_ENOUGH)
+        drive = data / "drives" / "videos" / "solidWhiteRight.mp4"
+        return cli(
+            "gate", "--baseline", road.folder, "--candidate", candidate, drive, "--duration", 1.5,
+            "--thresholds", limits, "--json", *words,
+        )  # fmt: skip
+
+    return judge
+
+
 @pytest.mark.data
-def test_a_real_network_passes_against_itself_on_a_real_drive_and_not_with_other_colours(
-    cli: Cli, data: Path, tmp_path: Path
-) -> None:
-    bundle = tmp_path / "yolox_nano"
-    assert cli("engine", "import", data / "models" / "yolox_nano.onnx", "--labels", "coco", "-o", bundle).code == 0
-    limits = tmp_path / "limits.toml"
-    limits.write_text(made.LATE_ENOUGH)
-    drive = data / "drives" / "videos" / "solidWhiteRight.mp4"
-    words = ("gate", "--baseline", bundle, drive, "--duration", 1.5, "--thresholds", limits, "--json", "--candidate")
-    same = cli(*words, bundle)
+def test_a_real_network_passes_against_itself_on_a_real_drive(real_gate: Cli, road: Bundle) -> None:
+    same = real_gate(road.folder)
     assert same.code == 0
     assert same.facts["all_classes"]["match_rate"] == 1
     assert same.facts["all_classes"]["baseline"] > 50
-    other = made.swapped_channels(load_bundle(bundle), tmp_path / "rgb")
-    assert "recall of car" in cli(*words, other).refused
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("make", "figures"),
+    [
+        (made.swapped_channels, {"pixels that go in", "recall of car"}),
+        (made.with_cars_called_trucks, {"match rate", "recall of car", "precision of truck"}),
+        (made.with_a_damaged_layer, {"match rate", "recall of car"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_real_network_is_refused_when_it_is_spoilt(
+    real_gate: Cli, road: Bundle, tmp_path: Path, make: Callable[[Bundle, Path], Path], figures: set[str]
+) -> None:
+    ended = real_gate(make(road, tmp_path / "spoilt"), "--report", tmp_path / "gate")
+    assert ended.code == 1, ended.err
+    assert figures <= ended.refused
+    assert any(is_red(picture) > 0.0005 for picture in pictures((tmp_path / "gate" / "index.html").read_text())[:4])
+
+
+@pytest.mark.data
+def test_a_real_network_is_refused_with_another_nms(real_gate: Cli, road: Bundle) -> None:
+    assert {"score thresholds and NMS", "share of doubles"} <= real_gate(road.folder, "--candidate-nms", 0.9).refused

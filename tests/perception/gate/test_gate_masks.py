@@ -70,7 +70,7 @@ def test_a_segmenter_passes_against_itself_with_every_pixel_the_same(
     for group, names in GROUPS.items():
         figures = groups[group]
         assert (figures["changed"], figures["changed_p99"]) == (0, 0)
-        assert figures["pixels"] == made.FRAMES * tiny_networks.SIDE**2
+        assert figures["pixels"] == made.STRIPED_FRAMES * tiny_networks.SIDE**2
         assert set(figures["per_class"]) == set(names)
         assert {one["iou"] for one in figures["per_class"].values()} == {1}
     assert "No frame differs" in (tmp_path / "gate" / "index.html").read_text()
@@ -104,7 +104,7 @@ def test_the_pictures_show_where_masks_differ(gate: Gate, baseline: Bundle, tmp_
     assert gate(made.damaged_segmenter(baseline, tmp_path / "faulty"), "--report", report).code == 1
     page = (report / "index.html").read_text()
     seen = pictures(page)
-    assert len(seen) == 4 * 20
+    assert len(seen) == 4 * made.STRIPED_FRAMES
     assert is_red(seen[2]) > 0.2  # of the baseline, where they differ: green and red things that the other lacks
     assert is_red(seen[3]) > 0.2  # of the candidate, which takes them for blue ones
     assert page.count("<svg") == 3
@@ -222,7 +222,7 @@ def test_a_real_segmenter_passes_against_itself(gate: Gate, lanes: Bundle, data:
     [
         (made.swapped_channels, {"pixels that go in", "IoU of lanes in lanes"}),
         (made.segmenter_with_swapped_lanes, {"IoU of lanes in lanes", "IoU of background in lanes"}),
-        (made.segmenter_with_a_damaged_layer, {"IoU of drivable in drivable", "IoU of lanes in lanes"}),
+        (made.with_a_damaged_layer, {"IoU of drivable in drivable", "IoU of lanes in lanes"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
