@@ -69,7 +69,7 @@ class Batch:
         pyarrow_parquet()
         self._request = request
         self._stopping = threading.Event()
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "bundles": [[bundle.name, bundle.sha256] for bundle in map(load_bundle, request.bundles)],
             "engine": request.engine,
             "thresholds": [request.thresholds.score, request.thresholds.nms_iou],

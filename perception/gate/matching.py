@@ -32,13 +32,17 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class FrameMatch:
-    """One frame's partners: rows of the baseline's boxes and of the candidate's, (M,) each, and their IoU."""
+    """One frame's partners: rows of the baseline's boxes and of the candidate's, (M,) each, and their IoU.
+
+    `could_match` (boxes of the baseline, of the candidate): who is of one class and overlaps enough.
+    """
 
     baseline: Seen
     candidate: Seen
     baseline_rows: NDArray[np.intp]
     candidate_rows: NDArray[np.intp]
     overlaps: NDArray[np.float64]
+    could_match: Mask
 
     @property
     def only_baseline(self) -> Mask:
@@ -89,7 +93,7 @@ def match(baseline: Seen, candidate: Seen, match_iou: float) -> FrameMatch:
     closeness = 1 - np.abs(one.scores[:, None] - other.scores[None])
     is_same = (overlaps >= match_iou) & (one.classes[:, None] == other.classes[None])
     rows, columns = assign(np.where(is_same, overlaps + _TIE * closeness, 0))
-    return FrameMatch(baseline, candidate, rows, columns, overlaps[rows, columns])
+    return FrameMatch(baseline, candidate, rows, columns, overlaps[rows, columns], is_same)
 
 
 def doubles(found: Detections, double_iou: float) -> Mask:
