@@ -18,11 +18,30 @@ def draw_box(
     text: str,
     colour: Colour,
     text_pixels: float,
+    *,
+    is_dashed: bool = False,
 ) -> None:
     """Draw a frame around a box, in pixels of the canvas, and its name on top of it."""
     left, top, right, bottom = (round(float(edge)) for edge in box_xyxy)
-    cv2.rectangle(canvas, (left, top), (right, bottom), colour, max(2, round(text_pixels / 8)), cv2.LINE_AA)
+    thickness = max(2, round(text_pixels / 8))
+    if is_dashed:
+        _dashed_rectangle(canvas, (left, top, right, bottom), colour, thickness, max(4, round(text_pixels / 2)))
+    else:
+        cv2.rectangle(canvas, (left, top), (right, bottom), colour, thickness, cv2.LINE_AA)
     draw_text(canvas, text, left, top, colour, text_pixels)
+
+
+def _dashed_rectangle(
+    canvas: NDArray[np.uint8], corners: tuple[int, int, int, int], colour: Colour, thickness: int, dash: int
+) -> None:
+    """With dashes and spaces of `dash` pixels; each side begins with a dash, so that a small box is seen too."""
+    left, top, right, bottom = corners
+    for x in range(left, right + 1, 2 * dash):
+        for y in (top, bottom):
+            cv2.line(canvas, (x, y), (min(x + dash, right), y), colour, thickness, cv2.LINE_AA)
+    for y in range(top, bottom + 1, 2 * dash):
+        for x in (left, right):
+            cv2.line(canvas, (x, y), (x, min(y + dash, bottom)), colour, thickness, cv2.LINE_AA)
 
 
 def draw_text(canvas: NDArray[np.uint8], text: str, left: int, bottom: int, colour: Colour, text_pixels: float) -> None:

@@ -99,6 +99,13 @@ class Pixels:
     fit: Fit = Fit.LETTERBOX_CENTRED
     pad: int = 114
 
+    def __str__(self) -> str:
+        """For people: what differs from plain 0 to 255 is told."""
+        parts = [self.colour, f"scale {self.scale:.4g}" if self.scale != 1 else "0 to 255"]
+        if any(self.mean) or any(std != 1 for std in self.std):
+            parts.append("mean {:.4g} {:.4g} {:.4g}, std {:.4g} {:.4g} {:.4g}".format(*self.mean, *self.std))
+        return ", ".join([*parts, self.fit.value if self.fit is Fit.STRETCH else f"{self.fit.value}, pad {self.pad}"])
+
     def normalisation(self) -> Normalisation:
         """The same as one multiplication and one addition a channel, in float32."""
         std = np.array(self.std, np.float32)

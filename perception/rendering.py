@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import av
 import cv2
@@ -18,6 +18,14 @@ from engines.drawing import draw_box, draw_text
 from engines.results import ClassMap, Detections, Found, SegmentationMap
 
 Colour: TypeAlias = tuple[int, int, int]  # B, G, R
+
+
+class BoxStyle(NamedTuple):
+    """How one box is drawn."""
+
+    colour: Colour
+    is_dashed: bool = False
+
 
 _GOLDEN_ANGLE = 0.618033988749895  # of a turn: neighbouring ids get hues far apart
 # Of masks, B, G, R: apart from each other and from asphalt, sky and trees.
@@ -51,11 +59,11 @@ def draw(
     detections: Sequence[Found],
     labels: Sequence[Sequence[str]],
     caption: str = "",
-    box_colours: Sequence[Sequence[Colour]] | None = None,
+    box_styles: Sequence[Sequence[BoxStyle]] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw on a copy of a BGR image, enlarged by a whole factor where it is small; one `labels` a network.
 
-    `box_colours`: of each network's boxes, in their order; else a box has the colour of its track. Masks lie under all
+    `box_styles`: of each network's boxes, in their order; else a box has the colour of its track. Masks lie under all
     boxes, with a legend of the classes that are seen in the upper left corner. On top is what has an id, the best last.
     """
     factor = max(1, min(-(-_MIN_HEIGHT // image.shape[0]), _MOST_SIDE // image.shape[1]))
@@ -78,11 +86,19 @@ def draw(
             track, class_ = int(found.track_ids[index]), int(found.classes[index])
             name = f"#{track} {names[class_]}" if track else names[class_]
             text = f"{name} {found.scores[index]:.2f}"
-            colour = box_colours[network][index] if box_colours else colour_of(track)
-            draw_box(canvas, found.boxes_xyxy[index] * factor, text, colour, text_pixels)
+            style = box_styles[network][index] if box_styles else BoxStyle(colour_of(track))
+            box = found.boxes_xyxy[index] * factor
+            draw_box(canvas, box, text, style.colour, text_pixels, is_dashed=style.is_dashed)
     if caption:
         draw_text(canvas, caption, 0, canvas.shape[0], (40, 40, 40), text_pixels)
     return canvas
+
+
+def drawn_classes(names: Sequence[str]) -> list[int]:
+    """Which classes of a group are things that are seen, and not what is left."""
+    if len(names) == 2:
+        return [1]  # the first of two is where the thing is not
+    return [index for index, name in enumerate(names) if name.lower() not in _NOT_DRAWN]
 
 
 def _drawing_order(found: Detections) -> list[int]:
@@ -104,9 +120,7 @@ def _draw_mask(
     edge = max(2, round(height / 120))  # a painted line is some 10 of 540 rows thick at most
     kernel = np.ones((2 * edge + 1, 2 * edge + 1), np.uint8)
     names = labels[found.first_label : found.first_label + found.class_count]
-    drawn = [index for index, name in enumerate(names) if name.lower() not in _NOT_DRAWN]
-    if len(names) == 2:
-        drawn = [1]  # the first of two is where the thing is not
+    drawn = drawn_classes(names)
     seen: list[tuple[str, tuple[int, int, int]]] = []
     for index, colour in zip(drawn, colours, strict=False):
         coarse = np.asarray(found.classes == index, np.uint8)

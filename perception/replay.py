@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from perception.pipeline import Pipeline, Result
 from perception.preview import Previews
 from perception.recording import RecordedSource, Recorder, recorder_for
 from perception.rendering import VideoWriter, draw
+from perception.rerun_view import LIVE, ShownSource, rerun_view
 from perception.stream import NullPublisher, Outbox, Publisher
 from perception.summary import summary
 from perception.trace import check_name, trace_into
@@ -57,6 +59,8 @@ class ReplayRequest:
     render: Path | None = None
     record: Path | None = None
     trace: Path | None = None
+    rerun: str | None = None  # show it in Rerun: `live`, or a file to save
+    alone: bool = True  # on this machine: then the engine has cores to itself where there are few
 
 
 class Replay:
@@ -66,8 +70,9 @@ class Replay:
     """
 
     def __init__(self, request: ReplayRequest, observers: Sequence[Callable[[Result], None]] = ()) -> None:
+        """`observers` get each result too."""
         self._request = request
-        self._watching = observers  # of each result, beside those that the request asks for
+        self._observers = observers
         self._opened = ExitStack()
         self._stopping = threading.Event()
         self._cpu_s = 0.0
@@ -87,13 +92,18 @@ class Replay:
             cameras = [sensor.name for sensor in self.sensors if sensor.kind == "camera"]
             self._videos_by_camera = _video_files(request.render, cameras) if request.render else {}
             outputs = [("--jsonl", request.jsonl), *(("--render", video) for video in self._videos_by_camera.values())]
-            _check_outputs([*outputs, ("--record", request.record), ("--trace", request.trace)], sources)
+            saved = Path(request.rerun) if request.rerun not in (None, LIVE) else None
+            written = [("--record", request.record), ("--trace", request.trace), ("--rerun", saved)]
+            _check_outputs([*outputs, *written], sources)
             if request.trace:
                 check_name(request.trace)
             self._recorder: Recorder | None = None
             if request.record:
                 self._recorder = recorder_for(request.record, sources, waits=True)
                 sources = [RecordedSource(source, self._recorder) for source in sources]
+            view = opened.enter_context(rerun_view(request.rerun)) if request.rerun else None
+            if view:
+                sources = [ShownSource(source, view) for source in sources]
             self._publisher: Publisher | NullPublisher
             if request.publish:
                 self._publisher = opened.enter_context(
@@ -102,7 +112,10 @@ class Replay:
             else:
                 self._publisher = NullPublisher()
             self.networks: list[Network] = []
-            engine_cores, self._other_cores = split_cores(request.threads * len(bundles))
+            every_core = os.sched_getaffinity(0)
+            engine_cores, self._other_cores = (
+                split_cores(request.threads * len(bundles)) if request.alone else (every_core, every_core)
+            )
             slots = max((slots_for(bundle, request.engine) for bundle in bundles), default=SLOTS)
             with running_on(engine_cores):
                 for bundle in bundles:
@@ -122,7 +135,7 @@ class Replay:
                 sender=self._publisher,
             )
             self._previews = Previews(self._publisher, self._outbox.session, [sensor.name for sensor in self.sensors])
-            observers: list[Callable[[Result], None]] = [FailureLog(), self._previews, *self._watching]
+            observers: list[Callable[[Result], None]] = [FailureLog(), self._previews, *self._observers]
             if request.jsonl:
                 observers.append(self._json_lines(request.jsonl, opened))
             if self._videos_by_camera:
@@ -131,6 +144,8 @@ class Replay:
                 observers.append(opened.enter_context(self._recorder))
             if request.trace:
                 observers.append(self._trace(request.trace, opened))
+            if view:
+                observers.append(view.show_found)
             self._clock = ReplayClock(request.rate)
             self._pipeline = Pipeline(sources, self.networks, self._outbox, self._clock, slots, observers)
             self._health = Health(self._pipeline, self._outbox, self._publisher, self._recorder)

@@ -65,6 +65,9 @@ def replay(
         Path | None,
         typer.Option(metavar="FILE.json", help="Write which stage worked on which frame when, for ui.perfetto.dev."),
     ] = None,
+    rerun: Annotated[
+        str | None, typer.Option(metavar="live|FILE.rrd", help="Show it in Rerun while it goes, or save it for Rerun.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="End with one JSON object of figures.")] = False,
 ) -> None:
     """Replay recorded drives through networks; publish, write or draw what they find.
@@ -107,6 +110,7 @@ def replay(
         render=render,
         record=record,
         trace=trace,
+        rerun=rerun,
     )
     try:
         with Signals() as caught, Replay(request) as run:

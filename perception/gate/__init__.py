@@ -1,8 +1,9 @@
 """One bundle judged against another over recorded drives: may the candidate go where the baseline is now?
 
-`judging` is the way of it: every frame through both bundles in turns (`side`), what they found compared (`matching`,
-`figures`, `tracks`, `latency`), the figures held against `thresholds` row by row (`verdict`), and the report written
-(`worst`, `plots`, `page`, `report`). It judges files on one engine of this machine and changes neither.
+`judging` is the way of it: every frame through both bundles in turns (`side`), what they found compared (`boxes`, of
+`matching`, `figures` and `tracks`; `masks`, of `mask_figures`; both with `latency`), the figures held against
+`thresholds` row by row (`verdict`), and the report written (`worst`, `plots`, `page`, `report`). It judges files on one
+engine of this machine and changes neither.
 """
 
 from perception.gate.judging import CouldNotJudgeError, GateRequest, Judgement, Judging, SideRequest

@@ -14,6 +14,7 @@ import cv2
 from engines.accuracy_loss import AccuracyLoss
 from engines.bundle import Bundle, load_bundle
 from engines.datasets import Dataset
+from engines.errors import BundleError
 from engines.evaluate import Evaluation, evaluate
 from engines.results import Thresholds
 from engines.runtime import AUTO, best_engine
@@ -21,15 +22,16 @@ from engines.settings_file import SettingsError
 from perception.clearance import Postprocessing
 from perception.config import DEFAULT, NetworkSettings
 from perception.errors import UsageError
-from perception.gate.figures import Figures
+from perception.gate.boxes import BoxComparison
+from perception.gate.comparison import Comparison, Place
 from perception.gate.latency import Latencies
-from perception.gate.matching import match
-from perception.gate.side import Look, Side, shared_names
+from perception.gate.mask_figures import Groups
+from perception.gate.masks import MaskComparison
+from perception.gate.row import Row
+from perception.gate.side import Look, Side, class_names_by_group, lacking_classes, shared_groups, shared_names
 from perception.gate.thresholds import GateThresholds
-from perception.gate.tracks import Tracks
-from perception.gate.verdict import Failures, Measured, Row, check_class_names, judge
-from perception.gate.worst import WorstFrame, WorstFrames
-from perception.network import open_network
+from perception.gate.verdict import Failures, Measured, check_class_names, judge
+from perception.network import Network, open_network
 from sensors.errors import EdgePerceptionError
 from sensors.frame import Fault, Frame
 from sensors.opening import open_sources
@@ -84,8 +86,6 @@ class Judgement:
     faults: int  # damaged packets or files of the drives, which neither side saw
     measured: Measured
     rows: tuple[Row, ...]
-    differences: tuple[tuple[int, int], ...]  # of each frame that both answered: missed and added boxes
-    worst: tuple[WorstFrame, ...]
 
     @property
     def passed(self) -> bool:
@@ -116,18 +116,23 @@ class Judging:
                     raise UsageError(source.info.uri, "is live, and would not be seen twice alike", "record it first")
             # One engine for both, and with `auto` the one that the candidate would get on the vehicle.
             self._engine = best_engine(candidate) if request.engine == AUTO else request.engine
-            self._sides = tuple(
-                self._open(opened, bundle, asked, names)
+            networks = [
+                self._open(opened, bundle, asked)
                 for bundle, asked in ((baseline, request.baseline), (candidate, request.candidate))
-            )
-            lacking = tuple(label for label in baseline.labels if label not in candidate.labels)
-            self._missing_classes = lacking
+            ]
+            groups = [class_names_by_group(network) for network in networks]
+            _check_kinds(networks, groups, request)
+            both = shared_groups(*groups)
+            self._sides = tuple(Side(network, names, request.thresholds, both) for network in networks)
+            self._comparison: Comparison
+            if both:
+                self._missing_classes = lacking_classes(*groups)
+                self._comparison = MaskComparison(both, request.thresholds)
+            else:
+                self._missing_classes = tuple(label for label in baseline.labels if label not in candidate.labels)
+                self._comparison = BoxComparison(names, request.thresholds)
             self._failures = Failures()
-            self._figures = Figures(names)
-            self._tracks = Tracks()
             self._latencies = Latencies()
-            self._worst = WorstFrames(names)
-            self._differences: list[tuple[int, int]] = []
             self._frames = self._faults = 0
             self._opened = opened.pop_all()
         return self
@@ -135,12 +140,13 @@ class Judging:
     def __exit__(self, *exc: Any) -> None:
         self._opened.__exit__(*exc)
 
-    def _open(self, opened: ExitStack, bundle: Bundle, asked: SideRequest, names: Sequence[str]) -> Side:
-        request = self._request
+    def _open(self, opened: ExitStack, bundle: Bundle, asked: SideRequest) -> Network:
         thresholds = asked.thresholds(bundle)
-        network = open_network(bundle, engine=self._engine, slots=1, threads=request.threads, thresholds=thresholds)
+        network = open_network(
+            bundle, engine=self._engine, slots=1, threads=self._request.threads, thresholds=thresholds
+        )
         opened.callback(network.engine.close)
-        return Side(network, names, request.thresholds)
+        return network
 
     @property
     def is_stopped(self) -> bool:
@@ -180,17 +186,14 @@ class Judging:
         for side in (first, 1 - first):
             looks[side] = self._sides[side].look(frame, drive)
         one, other = looks
+        place = Place(drive, Path(uri).name)
         if one.seen is None or other.seen is None:
             self._count_failure(one, other)
             if one.seen is not None or other.seen is not None:
-                self._worst.offer(frame, Path(uri).name, (one, other), None)
+                self._comparison.show_failure(frame, place, (one, other))
             return
-        matched = match(one.seen, other.seen, self._request.thresholds.match_iou)
-        self._figures.add(matched)
-        self._tracks.add(drive, frame.sensor, matched)
         self._latencies.add(one.elapsed_ns, other.elapsed_ns)
-        self._differences.append((matched.missed, matched.added))
-        self._worst.offer(frame, Path(uri).name, (one, other), matched)
+        self._comparison.add(frame, place, (one, other))
 
     def _count_failure(self, one: Look, other: Look) -> None:
         failures = self._failures
@@ -214,13 +217,10 @@ class Judging:
                 f"could not judge: the baseline fails on all {self._frames} frames ({failures.baseline_reason})",
                 "give a baseline that works: try it with `perception replay`",
             )
-        boxes, least = self._figures.all_classes.baseline, self._request.thresholds.min_boxes
-        if boxes < least and failures.only_candidate <= self._request.thresholds.max_failures:
-            raise CouldNotJudgeError(
-                drives,
-                f"could not judge: the baseline finds {boxes} boxes in {self._frames} frames, and min_boxes is {least}",
-                "give more drives, or drives with more to see",
-            )
+        too_little = self._comparison.says_too_little()
+        if too_little and failures.only_candidate <= self._request.thresholds.max_failures:
+            what, remedy = too_little
+            raise CouldNotJudgeError(drives, f"could not judge: in {self._frames} frames {what}", remedy)
 
     def _accuracy(self, say: Callable[[str], None]) -> AccuracyLoss:
         request = self._request
@@ -247,10 +247,10 @@ class Judging:
         thresholds = self._request.thresholds
         measured = Measured(
             missing_classes=self._missing_classes,
+            pixels=(baseline.bundle.settings.pixels, candidate.bundle.settings.pixels),
             postprocessing=postprocessing,
             failures=self._failures,
-            figures=self._figures,
-            tracks=self._tracks.figures(thresholds.min_track_frames),
+            comparison=self._comparison,
             latencies=self._latencies,
             accuracy=accuracy,
         )
@@ -262,6 +262,21 @@ class Judging:
             faults=self._faults,
             measured=measured,
             rows=judge(measured, thresholds),
-            differences=tuple(self._differences),
-            worst=tuple(self._worst.frames()),
+        )
+
+
+def _check_kinds(networks: Sequence[Network], groups: Sequence[Groups], request: GateRequest) -> None:
+    """Raise unless both find boxes, or both find masks of a group that is called the same."""
+    baseline, candidate = groups
+    name = str(networks[1].bundle.folder)
+    if bool(baseline) != bool(candidate):
+        finds = {True: "masks", False: "boxes"}
+        what = f"finds {finds[bool(candidate)]}, and the baseline finds {finds[bool(baseline)]}"
+        raise BundleError(name, what, "give two detectors or two segmenters")
+    if baseline and not baseline.keys() & candidate.keys():
+        what = f"has the groups {', '.join(candidate)}, and the baseline {', '.join(baseline)}: none in common"
+        raise BundleError(name, what, "call them alike: `perception engine import --outputs GROUP=OUTPUT`")
+    if baseline and request.dataset is not None:
+        raise UsageError(
+            "--labels", "are boxes, and both bundles find masks", "leave it away: masks are compared pixel by pixel"
         )

@@ -13,6 +13,7 @@ from perception.tracking.tracker import iou
 
 Mask = NDArray[np.bool_]
 
+_EXCUSED_HARM = 0.1  # of a box's score: it counts for no figure, and a frame with nothing else comes last
 _TIE = 1e-6  # of IoU: of boxes that lie alike, those of like scores are partners
 
 
@@ -31,13 +32,17 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class FrameMatch:
-    """One frame's partners: rows of the baseline's boxes and of the candidate's, (M,) each, and their IoU."""
+    """One frame's partners: rows of the baseline's boxes and of the candidate's, (M,) each, and their IoU.
+
+    `could_match` (boxes of the baseline, of the candidate): who is of one class and overlaps enough.
+    """
 
     baseline: Seen
     candidate: Seen
     baseline_rows: NDArray[np.intp]
     candidate_rows: NDArray[np.intp]
     overlaps: NDArray[np.float64]
+    could_match: Mask
 
     @property
     def only_baseline(self) -> Mask:
@@ -48,6 +53,11 @@ class FrameMatch:
     def only_candidate(self) -> Mask:
         """Which of the candidate's boxes have no partner, (M,)."""
         return _without(len(self.candidate.found), self.candidate_rows)
+
+    @property
+    def excused(self) -> tuple[Mask, Mask]:
+        """Of each side, the boxes without a partner that count for nothing: their score is near the threshold."""
+        return self.only_baseline & ~self.baseline.sure, self.only_candidate & ~self.candidate.sure
 
     @property
     def missed(self) -> int:
@@ -63,7 +73,10 @@ class FrameMatch:
     def harm(self) -> float:
         """How much the two differ: the scores of what only one has, and what the partners' boxes and scores moved."""
         one, other = self.baseline.found, self.candidate.found
-        alone = one.scores[self.only_baseline].sum() + other.scores[self.only_candidate].sum()
+        alone = sum(
+            float(side.found.scores[only].sum() - (1 - _EXCUSED_HARM) * side.found.scores[only & ~side.sure].sum())
+            for side, only in ((self.baseline, self.only_baseline), (self.candidate, self.only_candidate))
+        )
         moved = (1 - self.overlaps).sum() + np.abs(
             one.scores[self.baseline_rows] - other.scores[self.candidate_rows]
         ).sum()
@@ -80,7 +93,7 @@ def match(baseline: Seen, candidate: Seen, match_iou: float) -> FrameMatch:
     closeness = 1 - np.abs(one.scores[:, None] - other.scores[None])
     is_same = (overlaps >= match_iou) & (one.classes[:, None] == other.classes[None])
     rows, columns = assign(np.where(is_same, overlaps + _TIE * closeness, 0))
-    return FrameMatch(baseline, candidate, rows, columns, overlaps[rows, columns])
+    return FrameMatch(baseline, candidate, rows, columns, overlaps[rows, columns], is_same)
 
 
 def doubles(found: Detections, double_iou: float) -> Mask:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from engines.passport import read_passport
+from perception.gate.comparison import Comparison
 from perception.gate.judging import Judgement
-from perception.gate.plots import class_bars, latency_curves, score_cloud, timeline
+from perception.gate.plots import latency_curves
+from perception.gate.row import Row
 from perception.gate.thresholds import to_toml
-from perception.gate.verdict import Row
-from perception.gate.worst import WorstFrame
 
 _STYLE = """
 :root { --ink: #1d2329; --soft: #5f6b76; --line: #dde2e7; --good: #1a7f4b; --bad: #c62828;
@@ -37,6 +36,7 @@ svg .bad { fill: var(--bad) } svg .point { fill: var(--one); fill-opacity: .35 }
 svg .curve { fill: none; stroke-width: 2 } svg .curve.baseline { stroke: var(--one) }
 svg .curve.candidate { stroke: var(--two) }
 .green { color: #4a9e3c; font-weight: 600 } .red { color: #e03030; font-weight: 600 }
+.dashed { border: 2px dashed #e03030; padding: 0 4px }
 """
 
 
@@ -59,7 +59,7 @@ def page(judgement: Judgement, made: str) -> str:
 <table><tr><th>figure</th><th>measured</th><th>limit</th><th></th><th>threshold</th></tr>
 {"".join(_row(row) for row in sorted(judgement.rows, key=lambda row: row.passed))}</table>
 {_plots(judgement)}
-{_worst(judgement.worst)}
+{_worst(judgement.measured.comparison)}
 <h2>What was judged</h2>
 {_bundles(judgement)}
 <h2>Thresholds</h2>
@@ -76,33 +76,29 @@ def _row(row: Row) -> str:
 
 
 def _plots(judgement: Judgement) -> str:
-    measured, thresholds = judgement.measured, judgement.request.thresholds
+    measured = judgement.measured
     if not measured.latencies.baseline_ns:
         return ""
-    plots = (
-        (
-            "Boxes found on both sides, by class",
-            class_bars(measured.figures.per_class(), thresholds),
-        ),
-        ("Boxes that only one side has", timeline(judgement.differences)),
-        ("Scores of boxes that both have", score_cloud(measured.figures.partners)),
-        ("Time for a frame", latency_curves(measured.latencies)),
-    )
+    plots = (*measured.comparison.plots(), ("Time for a frame", latency_curves(measured.latencies)))
     figures = "".join(f"<figure><h3>{escape(name)}</h3>{plot}</figure>" for name, plot in plots)
     return f'<h2>Figures</h2><div class="plots">{figures}</div>'
 
 
-def _worst(frames: Sequence[WorstFrame]) -> str:
+def _worst(comparison: Comparison) -> str:
+    frames = comparison.worst()
     if not frames:
-        return "<h2>The worst frames</h2><p>No frame differs: the boxes and scores of both are equal.</p>"
+        return "<h2>The worst frames</h2><p>No frame differs: both sides found the same on each.</p>"
     parts = []
     for frame in frames:
         parts.append(f"<h3>{escape(frame.where)}</h3><p class='soft'>{escape(frame.what)}</p>")
-        for name, (one, other) in zip(("", ", closer"), frame.pairs, strict=False):
-            both = _picture(one, f"baseline{name}") + _picture(other, f"candidate{name}")
+        for pair in frame.pairs:
+            name = f", {pair.name}" if pair.name else ""
+            both = _picture(pair.baseline, f"baseline{name}") + _picture(pair.candidate, f"candidate{name}")
             parts.append(f"<div class='pair'>{both}</div>")
+    legend = "; ".join(
+        f'<span class="{style}">{escape(word)}</span>: {escape(meaning)}' for style, word, meaning in comparison.legend
+    )
     pairs = "".join(parts)
-    legend = '<span class="green">green</span>: found by both; <span class="red">red</span>: only on this side'
     return f"<h2>The {len(frames)} worst frames</h2><p>{legend}. Baseline left, candidate right.</p>{pairs}"
 
 

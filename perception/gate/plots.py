@@ -51,6 +51,42 @@ def class_bars(per_class: Mapping[str, ClassFigures], thresholds: GateThresholds
     return _svg(parts, height)
 
 
+def mask_bars(per_class: Mapping[str, tuple[float, float]], least: float) -> str:
+    """Intersection over union of each class, with its share of the pixels and a line where the limit is."""
+    row, left = 24, 190
+    height = row * len(per_class) + 30
+    span = _WIDTH - left - 50
+    parts = []
+    for index, (name, (iou, share)) in enumerate(per_class.items()):
+        top = row * index
+        label = f"{name[:24]} ({share:.1%})"
+        state = "bad" if iou < least else "recall"
+        parts.append(f'<text x="{left - 8}" y="{top + 16}" class="end">{escape(label)}</text>')
+        parts.append(f'<rect x="{left}" y="{top + 4}" width="{span * iou:.1f}" height="14" class="{state}"/>')
+        parts.append(f'<text x="{left + span * iou + 4:.1f}" y="{top + 15}" class="small">{iou:.3f}</text>')
+    x = left + span * least
+    parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{row * len(per_class)}" class="limit"/>')
+    legend = "in brackets: share of the baseline's pixels; dashed: limit"
+    parts.append(f'<text x="{_WIDTH - 20}" y="{height - 8}" class="small end">{legend}</text>')
+    return _svg(parts, height)
+
+
+def changed_pixels(by_group: Mapping[str, Sequence[float]]) -> str:
+    """The share of pixels that changed, along the drives: a line a group, the largest of each stretch of frames."""
+    most = max(max(shares) for shares in by_group.values()) or 1e-3
+    frames = max(len(shares) for shares in by_group.values())
+    x, y, parts = _axes((0, frames), (0, most), "frame", "share of pixels")
+    kinds = tuple(("baseline", "candidate")[number % 2] for number in range(len(by_group)))
+    for shares, kind in zip(by_group.values(), kinds, strict=True):
+        stretches = np.array_split(np.array(shares), min(_MOST_BINS, len(shares)))
+        ends = np.cumsum([len(stretch) for stretch in stretches])
+        points = zip(ends, (stretch.max() for stretch in stretches), strict=True)
+        path = " ".join(f"{x(frame):.1f},{y(share):.1f}" for frame, share in points)
+        parts.append(f'<polyline points="{path}" class="curve {kind}"/>')
+    parts += _legend(tuple(zip(kinds, by_group, strict=True)))
+    return _svg(parts, _HEIGHT)
+
+
 def score_cloud(partners: NDArray[np.float64]) -> str:
     """The scores of boxes that both sides found: the candidate's over the baseline's, with the diagonal."""
     x, y, parts = _axes((0, 1), (0, 1), "score by the baseline", "by the candidate")

@@ -16,7 +16,6 @@ from typing import Any
 from engines.passport import read_passport
 from perception.clearance import GATE_FILE
 from perception.errors import UsageError
-from perception.gate.figures import ClassFigures
 from perception.gate.judging import Judgement
 from perception.gate.page import page
 
@@ -103,10 +102,7 @@ def facts(judgement: Judgement) -> dict[str, Any]:
         "frames": judgement.frames,
         "faults": judgement.faults,
         "rows": [asdict(row) for row in judgement.rows],
-        "all_classes": _class_facts(measured.figures.all_classes),
-        "per_class": {name: _class_facts(of_class) for name, of_class in measured.figures.per_class().items()},
-        "share_of_doubles": measured.figures.share_of_doubles(),
-        "tracks": asdict(measured.tracks),
+        **measured.comparison.facts(),
         "failures": asdict(measured.failures),
         "latency": slowdowns,
         "ap50": None
@@ -119,11 +115,6 @@ def facts(judgement: Judgement) -> dict[str, Any]:
         },
         "thresholds": request.thresholds.model_dump(),
     }
-
-
-def _class_facts(figures: ClassFigures) -> dict[str, Any]:
-    shares = {"recall": figures.recall, "precision": figures.precision, "match_rate": figures.match_rate}
-    return {**asdict(figures), **shares}
 
 
 def _made() -> dict[str, str]:

@@ -57,6 +57,11 @@ class GateThresholds(Strict):
         default=True,
         description="Both sides have to run with the same score thresholds and NMS. false: only what they find counts.",
     )
+    same_preprocessing: bool = Field(
+        default=True,
+        description="Both bundles have to take pixels in the same way: BGR for RGB hardly shows on a grey road. false: "
+        "for networks that were trained on other pixels; only what they find counts.",
+    )
     double_iou: Share = Field(
         default=0.3, description="A box is a double if it overlaps a better box of its class by more than this."
     )
@@ -77,8 +82,29 @@ class GateThresholds(Strict):
         default=0.3,
         description="How often, for each track of the baseline, the candidate's id on it changes; one may always.",
     )
+    min_class_pixels: Share = Field(
+        default=0.001,
+        description="Of masks. A class is judged by itself from such a share of all pixels on, of either side.",
+    )
+    min_group_iou: Share = Field(
+        default=0.9,
+        description="Of masks: mean over a group's classes of the intersection over union of their pixels.",
+    )
+    min_class_iou: Share = Field(
+        default=0.85, description="Of masks: intersection over union of each class, all frames together."
+    )
+    iou_by_class: dict[str, Share] = Field(
+        default={}, description="min_class_iou of single classes, for example { lane = 0.9 }."
+    )
+    max_changed_pixels: Share = Field(
+        default=0.02, description="Of masks: share of all pixels whose class is another one, in each group."
+    )
+    max_changed_pixels_p99: Share = Field(
+        default=0.05, description="The same on one frame, the 99th percentile of frames."
+    )
     max_latency_p50: Amount = Field(
-        default=1.25, description="Times the baseline's median time for a frame, from its staging to its tracked boxes."
+        default=1.25,
+        description="Times the baseline's median time for a frame, from its staging to its tracked boxes or masks.",
     )
     max_latency_p99: Amount = Field(
         default=1.5,

@@ -45,9 +45,13 @@ class Tracks:
             key = drive, sensor, track
             self._shared[0][key] += 1
             self._shared[1][drive, sensor, other] += 1
-            # As in CLEAR MOT (Bernardin and Stiefelhagen 2008): against the last id that lay on it.
-            self._switches[key] += self._latest.get(key, other) != other
-            self._latest[key] = other
+            # As in CLEAR MOT (Bernardin and Stiefelhagen 2008, 2.1.4): who was partners before stays so while both
+            # overlap enough, or two boxes on one car would change places at every frame.
+            latest = self._latest.get(key, other)
+            if latest != other and not _is_still_there(frame, row, latest):
+                self._switches[key] += 1
+                latest = other
+            self._latest[key] = latest
 
     def figures(self, min_frames: int) -> TrackFigures:
         """Judge the tracks that have at least so many boxes."""
@@ -58,3 +62,8 @@ class Tracks:
             counted.append(len(long))
             unfollowed.append(sum(shared[key] < FOLLOWED * boxes[key] for key in long))
         return TrackFigures(counted[0], counted[1], unfollowed[0], unfollowed[1], self._switches.total())
+
+
+def _is_still_there(frame: FrameMatch, row: int, track: int) -> bool:
+    """Whether a box of this track of the candidate lies on a box of the baseline, as one that could be its partner."""
+    return bool(frame.could_match[row, frame.candidate.found.track_ids == track].any())

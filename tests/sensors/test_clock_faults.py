@@ -52,6 +52,20 @@ def test_steps_back_repeats_and_gaps_are_counted_with_their_frames() -> None:
     assert "2 lost" in faults["front", Kind.GAP].what
 
 
+def test_gaps_that_are_too_many_to_tell_are_counted_by_round_durations() -> None:
+    steps = [10] * 100 + [16] * 5 + [21] * 3 + [100, 1001]
+    fault = found(sensor(*np.cumsum([0, *steps])))["front", Kind.GAP]
+    assert fault.count == 10
+    assert "116 lost" in fault.what
+    assert fault.what.endswith(", 5 over 20 ms, 2 over 50 ms, 1 over 100 ms, 1 over 200 ms, 1 over 500 ms, 1 over 1 s")
+
+
+def test_of_messages_that_come_when_they_come_none_is_said_to_be_lost() -> None:
+    steps = [7, 9, 10, 12, 14, 10, 8, 25]
+    fault = found(sensor(*np.cumsum([0, *steps])))["front", Kind.GAP]
+    assert (fault.count, "lost" in fault.what) == (1, False)
+
+
 def test_a_period_that_wavers_is_told_and_one_that_nearly_keeps_is_not() -> None:
     assert found(sensor(0, 50.2, 100, 149.9, 200)) == {}
     fault = found(sensor(0, 50, 100, 152, 200, 250))["front", Kind.UNEVEN]
@@ -204,8 +218,9 @@ def test_commas_faults_are_all_found(data: Path) -> None:
     assert "3937 have the stamp of the one before" in survey["radar"].notes[0]
     assert "columns 3 and 4 are no numbers" in survey["radar"].notes[1]
     assert "milliseconds" in survey["gnss-ublox"].notes[0]
-    for name in ("can-speed", "can-wheel_speed", "can-steering_angle"):
+    for name, over_20_ms in (("can-speed", 192), ("can-wheel_speed", 192), ("can-steering_angle", 202)):
         assert "13 below a tenth" in faults[name, Kind.UNEVEN].what
+        assert faults[name, Kind.GAP].what.endswith(f", {over_20_ms} over 20 ms")
 
 
 @pytest.mark.data

@@ -120,6 +120,18 @@ def test_an_id_that_changes_on_a_track_is_a_switch_also_after_a_gap() -> None:
     assert tracks.figures(5).id_switches == 1
 
 
+def test_two_boxes_on_one_object_that_change_places_are_no_switch() -> None:
+    """The first of both lies nearer in every other frame; its track never ends."""
+    tracks = Tracks()
+    object_, near, off = (0.0, 0.0, 50.0, 50.0), (0.0, 0.0, 50.0, 48.0), (0.0, 0.0, 50.0, 40.0)
+    for number in range(10):
+        boxes = (near, off) if number % 2 else (off, near)
+        tracks.add(0, "front", match(seen(object_, ids=[1]), seen(*boxes, ids=[7, 8]), MATCH_IOU))
+    assert tracks.figures(5).id_switches == 0
+    tracks.add(0, "front", match(seen(object_, ids=[1]), seen(near, ids=[7]), MATCH_IOU))
+    assert tracks.figures(5).id_switches == 1
+
+
 def test_figures_count_by_class_and_by_side() -> None:
     figures = Figures(("car", "person"))
     here, there = (0.0, 0.0, 10.0, 10.0), (30.0, 0.0, 40.0, 10.0)
