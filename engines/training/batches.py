@@ -103,6 +103,9 @@ def batches(
         worker_init_fn=_leave_interrupts_to_the_trainer,
         pin_memory=pin,
         prefetch_factor=3 if workers else None,
+        # Its own: a loader draws a seed as it begins, and from torch's generator a resumed training would so draw other
+        # dropout than the one that was never stopped.
+        generator=torch.Generator(),
     )
     return iter(loader)
 
