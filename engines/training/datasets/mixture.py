@@ -41,6 +41,7 @@ class Mixture:
 
     classes: tuple[str, ...]
     parts: tuple[Part, ...]
+    labels: Labels = Labels.BOXES  # what of the images is given: what teachers find are boxes
     teachers: tuple[dict[str, str], ...] = ()  # name and hash of the networks whose findings are among the boxes
 
     def __init__(
