@@ -20,7 +20,7 @@ from engines.bundle import LABELS, MODEL, PASSPORT, SETTINGS, Bundle, parse_labe
 from engines.decoders import DECODERS, build_decoder, recognise
 from engines.decoders.classification import LOGITS, PROBABILITIES, Classifier, are_probabilities
 from engines.decoders.decoder import Decoder, MisfitError, NonFiniteOutputError
-from engines.decoders.segmentation import decided_already
+from engines.decoders.segmentation import BACKGROUND, decided_already
 from engines.errors import BundleError
 from engines.letterbox import Fit, Pixels
 from engines.new_bundle import check_place, write_bundle
@@ -29,7 +29,6 @@ from engines.results import SegmentationMap, Thresholds
 from engines.runtime.onnxruntime import OnnxRuntimeEngine, first_line, open_session, signature_of
 from engines.runtime.signature import Signature, TensorSpec
 
-BACKGROUND = "background"  # the first class of a group of two: where the thing is not
 COCO = "coco"  # the name by which the 80 COCO classes are asked for
 
 

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from engines.datasets import ALL, Dataset, LabelledImage, Report, open_dataset, refuse, splits_of, unless_unlabelled
+from engines.decoders.segmentation import BACKGROUND
 from engines.errors import DatasetError
-from engines.importing import BACKGROUND
 from engines.settings_file import SettingsError, parse
 from engines.training.datasets.class_map import ClassMap, class_map
 from engines.training.datasets.example import Labels
