@@ -26,5 +26,5 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # 
 
 
 def default_bundle() -> Path:
-    """Folder of the network that comes along: vehicle, person and cyclist, in INT8. CARD.md in it says how good it is."""
+    """Folder of the network that comes along: vehicle, person, cyclist, in INT8. Its CARD.md says how good it is."""
     return Path(__file__).parent / "bundles" / "road"

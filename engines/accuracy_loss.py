@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from engines.evaluate import Evaluation
+from engines.accuracy import Accuracy
 
 _DRAWS, _SEED = 1000, 0
 _TAILS = (5, 95)  # percentiles of the bootstrap
@@ -17,13 +17,13 @@ _TAILS = (5, 95)  # percentiles of the bootstrap
 class AccuracyLoss:
     """Two networks on the same labelled images, in the same order."""
 
-    before: Evaluation
-    after: Evaluation
+    before: Accuracy
+    after: Accuracy
 
     @property
     def loss(self) -> float:
-        """AP50 that the second lost; below 0 it gained."""
-        return self.before.ap50 - self.after.ap50
+        """What the second lost (AP50, top-1, mean IoU); below 0 it gained."""
+        return self.before.value - self.after.value
 
     @cached_property
     def loss_bounds(self) -> tuple[float, float]:
@@ -33,6 +33,6 @@ class AccuracyLoss:
         lower bound is above 0.
         """
         draws = np.random.default_rng(_SEED).integers(0, self.before.images, (_DRAWS, self.before.images))
-        losses = np.array([self.before.ap50_of(drawn) - self.after.ap50_of(drawn) for drawn in draws])
+        losses = np.array([self.before.value_of(drawn) - self.after.value_of(drawn) for drawn in draws])
         low, high = np.percentile(losses[np.isfinite(losses)], _TAILS)
         return float(low), float(high)

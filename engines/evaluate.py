@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from engines.bundle import Bundle
 from engines.datasets import ANY_CLASS, Dataset, LabelledImage, read_pixels
 from engines.decoders import NonFiniteOutputError
 from engines.decoders.candidates import MAX_CANDIDATES
+from engines.decoders.classification import Classifier
 from engines.decoders.decoder import Decoder
 from engines.decoders.nms import survivors
 from engines.errors import BundleError, DatasetError, EngineError
@@ -42,6 +43,8 @@ class Evaluation:
     that are judged. `unjudged` are the dataset's classes that the bundle has no counterpart for.
     """
 
+    measure: ClassVar[str] = "AP50"
+
     bundle: str
     engine: str
     map: float
@@ -53,6 +56,15 @@ class Evaluation:
     detections: tuple[Detections, ...]
     truths: tuple[Truths, ...]
     precision: AveragePrecision
+
+    @property
+    def value(self) -> float:
+        """What bundles are compared by."""
+        return self.ap50
+
+    def value_of(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> float:
+        """The same over these images; see `ap50_of`."""
+        return self.ap50_of(indices)
 
     def ap50_of(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> float:
         """AP50 over these images, each as often as its index is given; NaN where they hold nothing to find.
@@ -125,7 +137,7 @@ def evaluate(
 
 def _decoder(bundle: Bundle, engine: Engine) -> Decoder:
     decoder = decoder_for(bundle, engine)
-    if decoder.groups:
+    if decoder.groups or isinstance(decoder, Classifier):
         raise BundleError(
             str(bundle.folder),
             f"its decoder, {bundle.settings.decoder}, finds no boxes",

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from engines.bundle import LABELS, MODEL, PASSPORT, SETTINGS, Bundle, parse_labels, parse_settings
 from engines.decoders import DECODERS, build_decoder, recognise
+from engines.decoders.classification import LOGITS, PROBABILITIES, Classifier, are_probabilities
 from engines.decoders.decoder import Decoder, MisfitError, NonFiniteOutputError
-from engines.decoders.segmentation import decided_already
+from engines.decoders.segmentation import BACKGROUND, decided_already
 from engines.errors import BundleError
 from engines.letterbox import Fit, Pixels
 from engines.new_bundle import check_place, write_bundle
@@ -28,7 +29,6 @@ from engines.results import SegmentationMap, Thresholds
 from engines.runtime.onnxruntime import OnnxRuntimeEngine, first_line, open_session, signature_of
 from engines.runtime.signature import Signature, TensorSpec
 
-BACKGROUND = "background"  # the first class of a group of two: where the thing is not
 COCO = "coco"  # the name by which the 80 COCO classes are asked for
 
 
@@ -66,6 +66,10 @@ def import_network(model: Path, folder: Path, options: ImportOptions, *, replace
     layout, width, height = _input_size(image, model.name, options.size)
     shapes = _output_shapes(session, image, layout, width, height, model.name)
     decoder, roles = _choose_decoder(shapes, width, height, model.name, signature, options)
+    if decoder == Classifier.name and options.outputs is None:
+        (output,) = roles.values()
+        is_decided = _gives_probabilities(session, image, (3, height, width), layout, output)
+        roles = {PROBABILITIES if is_decided else LOGITS: output}
     decoder_made = build_decoder(decoder, {role: shapes[name] for role, name in roles.items()}, width, height)
     labels = _choose_labels(options.labels, session, decoder_made, model.name)
     pixels = options.applied_to(DECODERS[decoder].pixels)
@@ -135,6 +139,17 @@ def _output_shapes(
         raise BundleError(where, f"does not run ({first_line(error)})", "export the network again") from None
     names = (output.name for output in session.get_outputs())
     return {name: np.shape(value) for name, value in zip(names, outputs, strict=True)}
+
+
+def _gives_probabilities(
+    session: ort.InferenceSession, image: TensorSpec, planes: tuple[int, int, int], layout: str, output: str
+) -> bool:
+    """Whether a classifier has its softmax inside: seen on black and on noise, for one alone may be chance."""
+    noise = np.random.default_rng(0).random((1, *planes), np.float32)
+    fed = (picture if layout == "NCHW" else picture.transpose(0, 2, 3, 1) for picture in (noise, np.zeros_like(noise)))
+    return all(
+        are_probabilities(session.run([output], {image.name: np.ascontiguousarray(picture)})[0]) for picture in fed
+    )
 
 
 def _choose_decoder(

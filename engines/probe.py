@@ -18,7 +18,7 @@ from engines.decoders import build_decoder
 from engines.decoders.decoder import NonFiniteOutputError
 from engines.errors import BundleError
 from engines.letterbox import Preprocessor
-from engines.results import Detections, Found, SegmentationMap, Thresholds
+from engines.results import Classification, Detections, Found, SegmentationMap, Thresholds
 from engines.runtime.onnxruntime import open_session
 from sensors.frame import Fault, Frame
 from sensors.source import Source
@@ -44,7 +44,7 @@ class Finding:
     """What the network found with one way of feeding it."""
 
     how: str  # "as imported", or what was changed
-    boxes: int
+    boxes: int  # of a classifier: frames, each is one class
     mean_score: float
     classes: dict[str, int]  # name -> boxes, most first
     groups: tuple[GroupSeen, ...] = ()  # of a network of per-pixel classes, which has no boxes
@@ -107,9 +107,10 @@ def _run(bundle: Bundle, settings: BundleSettings, how: str, images: list[NDArra
             found.append(decoder.decode(outputs, place, Thresholds()))
         except NonFiniteOutputError as error:
             raise BundleError(bundle.name, f"{error}", "export or quantise the network again") from None
-    boxes = [one for one in found if isinstance(one, Detections)]
-    scores = np.concatenate([np.empty(0, np.float32), *(detections.scores for detections in boxes)])
-    classes = Counter(bundle.labels[index] for detections in boxes for index in detections.classes)
+    things = [(one.scores, one.classes) for one in found if isinstance(one, Detections)]
+    things += [(one.scores[:1], one.classes[:1]) for one in found if isinstance(one, Classification)]
+    scores = np.concatenate([np.empty(0, np.float32), *(of_one for of_one, _ in things)])
+    classes = Counter(bundle.labels[index] for _, kinds in things for index in kinds)
     mean = float(scores.mean()) if len(scores) else 0.0
     masks = [one for one in found if isinstance(one, SegmentationMap)]
     return Finding(how, len(scores), mean, dict(classes.most_common()), _groups(bundle, masks))

@@ -62,7 +62,38 @@ class SegmentationMap:
     maps: tuple[ClassMap, ...]
 
 
-Found: TypeAlias = Detections | SegmentationMap  # by one network on one frame
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What a picture is as a whole: the K classes that are most likely, best first.
+
+    `classes` (K,) int32 indexes into the bundle's labels; `scores` (K,) float32 in 0..1, of all classes together 1.
+    """
+
+    classes: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class CropClasses:
+    """What a second network says of some detections of another one, looking at each by itself.
+
+    `network`: place of the other one among the frame's networks. `rows` (K,) places of its detections, ascending;
+    `classes` (K,) int32 indexes into the second network's labels; `scores` (K,) float32 in 0..1.
+    """
+
+    network: int
+    rows: NDArray[np.int64]
+    classes: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+Found: TypeAlias = Detections | SegmentationMap | Classification | CropClasses  # by one network on one frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,9 @@ from engines.settings_file import SettingsError, Strict, parse
 from perception.camera import Camera, Polygon
 from perception.clearance import NotClearedError, Postprocessing, check_cleared
 from perception.errors import UsageError
+from perception.network import Crops
 from perception.recording.parts import RecordSettings
+from perception.second_stage import looked_at
 from sensors.drives.mcap.drive_writer import Images
 from sensors.errors import RequestError
 from sensors.naming import check_name, split_scheme
@@ -75,6 +77,9 @@ def _checked(uri: str, loop: int) -> str:
 class NetworkSettings(Strict):
     """One `[[network]]`. `thresholds`: smallest score by class name, and `default` for the others.
 
+    `crops_of`: the name (folder) of another network's bundle, a detector; this one, a classifier, looks at what that
+    one finds: of `crops_classes` (default: all), `crops_min_px` pixels and more, at most `crops_most` a frame.
+
     `require_gate`: only what the report of a `perception gate` in the folder `gate_report` passed is loaded.
     """
 
@@ -83,8 +88,26 @@ class NetworkSettings(Strict):
     threads: Annotated[int, Field(ge=1)] = 1
     thresholds: dict[str, Share] = Field(default_factory=dict)
     nms: Share = 0.65
+    crops_of: str | None = None
+    crops_classes: tuple[str, ...] = ()
+    crops_min_px: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 16
+    crops_most: Annotated[int, Field(ge=1, le=300)] = 16
     require_gate: bool = False
     gate_report: Path | None = None
+
+    @property
+    def crops(self) -> Crops | None:
+        """As the pipeline takes it; None of a network that sees whole frames."""
+        if self.crops_of is None:
+            return None
+        return Crops(self.crops_of, self.crops_classes, self.crops_min_px, self.crops_most)
+
+    @model_validator(mode="after")
+    def _says_whose_crops(self) -> NetworkSettings:
+        given = {"crops_classes", "crops_min_px", "crops_most"} & self.model_fields_set
+        if given and self.crops_of is None:
+            raise ValueError(f"{min(given)}: no crops_of is given; name the network whose detections are looked at")
+        return self
 
     @model_validator(mode="after")
     def _has_a_report(self) -> NetworkSettings:
@@ -172,6 +195,14 @@ class Vehicle:
             except BundleError as error:
                 what = f"network.{index}.bundle: {error.thing}: {error.what}"
                 raise BundleError(str(path), what, error.remedy) from error
+        first = [b for n, b in zip(self.settings.network, self.bundles, strict=True) if n.crops is None]
+        for index, (network, bundle) in enumerate(zip(self.settings.network, self.bundles, strict=True)):
+            if network.crops is not None:
+                try:
+                    looked_at(bundle, network.crops, first)
+                except UsageError as error:
+                    what = f"network.{index}.crops_of: {error.thing}: {error.what}"
+                    raise UsageError(str(path), what, error.remedy) from None
         self.thresholds: list[Thresholds] = []
         for index, (network, bundle) in enumerate(zip(self.settings.network, self.bundles, strict=True)):
             try:

@@ -48,6 +48,8 @@ class Entry:
     gpu: tuple[GpuTimes, ...] = ()  # by stage, of each network on a GPU
     postprocessed_ns: int = 0
     published_ns: int = 0
+    crops: int = 0  # detections that networks of a second stage looked at
+    crops_left_out: int = 0  # and that were one too many for them
     fate: Fate = Fate.IN_FLIGHT
     reason: str = ""
 
@@ -140,6 +142,8 @@ class Ledger:
         self._busy_until_ns: list[int] = []
         self.inferences = 0
         self.detections = 0
+        self.crops = 0
+        self.crops_left_out = 0
 
     def open(self, item: Item) -> Entry:
         """Enter what a source captured. Raises `LedgerError` when this sequence was entered before."""
@@ -169,6 +173,8 @@ class Ledger:
         with self._lock:
             self._close(entry, Fate.PUBLISHED, "").published += 1
             self.detections += detections
+            self.crops += entry.crops
+            self.crops_left_out += entry.crops_left_out
             if not entry.inferences:
                 return  # a scan that no network takes: no inference, and no latency of one
             self.inferences += 1

@@ -106,10 +106,16 @@ class LiveRun:
                     settings.network, vehicle.bundles, vehicle.thresholds, strict=True
                 ):
                     ready = open_network(
-                        bundle, engine=network.engine, slots=slots, threads=network.threads, thresholds=thresholds
+                        bundle,
+                        engine=network.engine,
+                        slots=slots,
+                        threads=network.threads,
+                        thresholds=thresholds,
+                        crops=network.crops,
                     )
                     opened.callback(ready.engine.close)
                     self.networks.append(ready)
+            self.networks.sort(key=lambda network: network.crops is not None)  # in the order in which they work
             # Last: a camera that waits for its reader overflows.
             self.sources: list[Source] = []
             for index, camera in enumerate(settings.camera):
@@ -118,7 +124,7 @@ class LiveRun:
                 self.sources.append(opened.enter_context(source))
             self._outbox = Outbox(
                 networks=[NetworkInfo(n.bundle.name, n.bundle.sha256, n.engine.name) for n in self.networks],
-                labels=[bundle.labels for bundle in vehicle.bundles],
+                labels=[network.bundle.labels for network in self.networks],
                 sender=self._publisher,
             )
             sensors = [sensor.name for source in self.sources for sensor in source.info.sensors]

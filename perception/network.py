@@ -14,14 +14,26 @@ from perception.tracking import TrackerSettings, vehicle_classes
 
 
 @dataclass(frozen=True, slots=True)
+class Crops:
+    """Which detections of another network a classifier looks at, each by itself."""
+
+    of: str  # the other network's name, which is its bundle's
+    classes: tuple[str, ...] = ()  # its classes that are looked at; none: all of them
+    min_px: float = 16  # of the shorter side, in pixels of the image: on less nothing is to be seen
+    most: int = 16  # a frame, the best scores first; bounds the time that a frame takes
+    margin: float = 0.1  # shares of a box's sides that are seen around it
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
-    """One network of a pipeline. Whoever opened it closes its engine."""
+    """One network of a pipeline. Whoever opened it closes its engine. `crops` None: it sees whole frames."""
 
     bundle: Bundle
     engine: Engine
     decoder: Decoder
     thresholds: Thresholds
     tracking: TrackerSettings
+    crops: Crops | None = None
 
 
 def open_network(
@@ -31,6 +43,7 @@ def open_network(
     slots: int = 2,
     threads: int = 1,
     thresholds: Thresholds | None = None,
+    crops: Crops | None = None,
 ) -> Network:
     """Load a bundle into an engine, warm, and make its decoder. Raises `BundleError`, `EngineError`."""
     opened = open_engine(bundle, engine, slots=slots, threads=threads)
@@ -42,7 +55,7 @@ def open_network(
         thresholds = thresholds or Thresholds()
         if decoder.reduction is not None:
             opened.reduce(decoder.reduction, thresholds)
-        return Network(bundle, opened, decoder, thresholds, tracking)
+        return Network(bundle, opened, decoder, thresholds, tracking, crops)
     except BaseException:
         opened.close()
         raise

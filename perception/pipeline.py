@@ -3,7 +3,8 @@
     reader (one a source)   read and decode -> wait until the frame is due -> enter it in the ledger -> intake
     feeder                  a free slot, the intake's next frame: stage into every engine's input -> submit
     inference thread        (inside a CPU engine) runs what was submitted
-    completer               wait in submit order -> decode -> track -> publish, close the ledger -> observers
+    completer               wait in submit order -> decode -> track -> classify what was found (where a network of a
+                            second stage is given) -> publish, close the ledger -> observers
 
 Of a recorded drive nothing is dropped: where the intake or the slots are full, the one before waits, back to the
 reader. Live, the newest frame of each camera wins and the older one's fate is "superseded"; a source that breaks
@@ -27,6 +28,7 @@ from perception.intake import Captured, InStampOrder, Intake, NewestFirst
 from perception.ledger import Entry, Fate, Ledger, LedgerError
 from perception.message import LedgerTimes, Status
 from perception.network import Network
+from perception.second_stage import SecondStage
 from perception.slots import Job, Slots
 from perception.stream import Outbox
 from perception.tracking import Tracker
@@ -76,7 +78,8 @@ class Pipeline:
         self.source_failures: dict[int, Exception] = {}  # by place in `sources`: live ones that broke; others go on
         self.ended_sensors: dict[str, str] = {}  # whose source gives no more: what broke it, or nothing
         self._sources = sources
-        self._networks = networks
+        self._networks = [network for network in networks if network.crops is None]  # that see whole frames
+        self._second_stage = SecondStage(networks)
         self._outbox = outbox
         self._clock = clock
         self._slots = Slots(slots)
@@ -245,6 +248,7 @@ class Pipeline:
                     else found
                     for index, found in enumerate(detections)
                 ]
+                detections, status, reason = self._second_stage.add(detections, frame, entry)
             entry.postprocessed_ns = entry.published_ns = time.monotonic_ns()
             payload = self._outbox.send(
                 sensor=entry.sensor,
@@ -339,7 +343,8 @@ class Pipeline:
         }
         if len(entry.inferences) < 2:
             return wall(times)  # one network's are the frame's own
-        of_each = [wall({"started_ns": began, "inferred_ns": ended}) for began, ended in entry.inferences]
+        not_asked = ((0, 0),) * (len(self._outbox.networks) - len(entry.inferences))  # of a frame that failed before
+        of_each = [wall({"started_ns": began, "inferred_ns": ended}) for began, ended in entry.inferences + not_asked]
         return {**wall(times), "networks": of_each}
 
 

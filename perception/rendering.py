@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.drawing import draw_box, draw_text
-from engines.results import ClassMap, Detections, Found, SegmentationMap
+from engines.results import Classification, ClassMap, CropClasses, Detections, Found, SegmentationMap
 
 Colour: TypeAlias = tuple[int, int, int]  # B, G, R
 
@@ -42,6 +42,7 @@ _MASK_COLOURS = (
 _MASK_OPACITY = 0.3  # inside: what lies under it stays in sight
 _EDGE_OPACITY = 0.85  # so thin things, which are nothing but edge, are strong
 _NOT_DRAWN = ("background", "other", "unlabelled", "unlabeled", "void")  # classes that say: nothing of interest
+_IMAGE_CLASS_COLOUR = (235, 235, 235)
 _MIN_HEIGHT = 540  # rows: smaller frames are enlarged, or their labels could not be read
 _MOST_SIDE = 8192  # pixels: neither enlarged nor written beyond it; H.264's largest level ends there
 
@@ -64,7 +65,8 @@ def draw(
     """Draw on a copy of a BGR image, enlarged by a whole factor where it is small; one `labels` a network.
 
     `box_styles`: of each network's boxes, in their order; else a box has the colour of its track. Masks lie under all
-    boxes, with a legend of the classes that are seen in the upper left corner. On top is what has an id, the best last.
+    boxes, with a legend of the classes that are seen (and of what the whole image is) in the upper left corner. Behind
+    a box's own class stands what a network of a second stage says of it. On top is what has an id, the best last.
     """
     factor = max(1, min(-(-_MIN_HEIGHT // image.shape[0]), _MOST_SIDE // image.shape[1]))
     size = (image.shape[1] * factor, image.shape[0] * factor)
@@ -73,10 +75,17 @@ def draw(
     text_pixels = max(11.0, canvas.shape[0] / 54)
     legend: list[tuple[str, tuple[int, int, int]]] = []
     colours = cycle(_MASK_COLOURS)
+    crops: dict[tuple[int, int], str] = {}  # what a second network says of a box, by (network, place) of it
     for found, names in zip(detections, labels, strict=True):
         if isinstance(found, SegmentationMap):
             for of_group in found.maps:
                 legend += _draw_mask(canvas, of_group, names, colours)
+        elif isinstance(found, Classification):
+            legend.append((f"{names[found.classes[0]]} {found.scores[0]:.2f}", _IMAGE_CLASS_COLOUR))
+        elif isinstance(found, CropClasses):
+            for place, class_, score in zip(found.rows, found.classes, found.scores, strict=True):
+                key = found.network, int(place)
+                crops[key] = f"{crops.get(key, '')} > {names[class_]} {score:.2f}"
     for row, (name, colour) in enumerate(legend, 1):
         draw_text(canvas, name, 0, round(row * 2 * text_pixels), colour, text_pixels)
     for network, (found, names) in enumerate(zip(detections, labels, strict=True)):
@@ -85,7 +94,7 @@ def draw(
         for index in _drawing_order(found):
             track, class_ = int(found.track_ids[index]), int(found.classes[index])
             name = f"#{track} {names[class_]}" if track else names[class_]
-            text = f"{name} {found.scores[index]:.2f}"
+            text = f"{name} {found.scores[index]:.2f}{crops.get((network, index), '')}"
             style = box_styles[network][index] if box_styles else BoxStyle(colour_of(track))
             box = found.boxes_xyxy[index] * factor
             draw_box(canvas, box, text, style.colour, text_pixels, is_dashed=style.is_dashed)

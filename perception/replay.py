@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 
-from engines.bundle import load_bundle
+from engines.bundle import Bundle, load_bundle
 from engines.results import Thresholds
 from engines.runtime import AUTO, CPU_SLOTS, slots_for
 from perception.cores import running_on, split_cores
@@ -22,12 +22,13 @@ from perception.errors import StreamError, UsageError
 from perception.failure_log import FailureLog
 from perception.health import Health
 from perception.message import NetworkInfo, Status, decode_message, to_json_dict
-from perception.network import Network, open_network
+from perception.network import Crops, Network, open_network
 from perception.pipeline import Pipeline, Result
 from perception.preview import Previews
 from perception.recording import RecordedSource, Recorder, recorder_for
 from perception.rendering import VideoWriter, draw
 from perception.rerun_view import LIVE, ShownSource, rerun_view
+from perception.second_stage import FINDING_NO_BOXES, looked_at
 from perception.stream import NullPublisher, Outbox, Publisher
 from perception.summary import summary
 from perception.trace import check_name, trace_into
@@ -45,6 +46,8 @@ class ReplayRequest:
 
     sources: Sequence[str]
     models: Sequence[str]
+    second: Sequence[str] = ()  # classifiers, on crops of what the first detector among the models finds
+    crops: Crops = Crops(of="")  # which of them; of whom is found out
     engine: str = AUTO
     threads: int = 1
     rate: float | None = None  # times real time; None: as fast as possible
@@ -82,7 +85,12 @@ class Replay:
         request = self._request
         cv2.setNumThreads(1)  # the pipeline's own threads are the parallelism; a pool would fight the engine's
         with ExitStack() as opened:
-            bundles = [load_bundle(model) for model in request.models]
+            models = [load_bundle(model) for model in request.models]
+            second = [load_bundle(model) for model in request.second]
+            crops = _crops(request.crops, models) if second else None
+            for bundle in second:
+                looked_at(bundle, crops or request.crops, models)
+            bundles = [*models, *second]
             sources: list[Source] = [
                 opened.enter_context(source)
                 for source in open_sources(request.sources, span=request.span, loop=request.loop)
@@ -111,23 +119,8 @@ class Replay:
                 )
             else:
                 self._publisher = NullPublisher()
-            self.networks: list[Network] = []
-            every_core = os.sched_getaffinity(0)
-            engine_cores, self._other_cores = (
-                split_cores(request.threads * len(bundles)) if request.alone else (every_core, every_core)
-            )
             slots = max((slots_for(bundle, request.engine) for bundle in bundles), default=SLOTS)
-            with running_on(engine_cores):
-                for bundle in bundles:
-                    network = open_network(
-                        bundle,
-                        engine=request.engine,
-                        slots=slots,
-                        threads=request.threads,
-                        thresholds=request.thresholds,
-                    )
-                    opened.callback(network.engine.close)
-                    self.networks.append(network)
+            self.networks = self._open_networks(models, second, crops, slots, opened)
             self._labels = [bundle.labels for bundle in bundles]
             self._outbox = Outbox(
                 networks=[NetworkInfo(n.bundle.name, n.bundle.sha256, n.engine.name) for n in self.networks],
@@ -155,6 +148,30 @@ class Replay:
 
     def __exit__(self, *exc: Any) -> None:
         self._opened.__exit__(*exc)
+
+    def _open_networks(
+        self, models: Sequence[Bundle], second: Sequence[Bundle], crops: Crops | None, slots: int, opened: ExitStack
+    ) -> list[Network]:
+        """All networks, warm; those of the second stage last. Their engines have cores to themselves where it pays."""
+        request = self._request
+        every_core = os.sched_getaffinity(0)
+        engine_cores, self._other_cores = (
+            split_cores(request.threads * (len(models) + len(second))) if request.alone else (every_core, every_core)
+        )
+        networks = []
+        with running_on(engine_cores):
+            for bundle, looks_at in [*((model, None) for model in models), *((model, crops) for model in second)]:
+                network = open_network(
+                    bundle,
+                    engine=request.engine,
+                    slots=slots,
+                    threads=request.threads,
+                    thresholds=request.thresholds,
+                    crops=looks_at,
+                )
+                opened.callback(network.engine.close)
+                networks.append(network)
+        return networks
 
     @property
     def behind_s(self) -> float:
@@ -259,6 +276,14 @@ def _video_files(path: Path, cameras: Sequence[str]) -> dict[str, Path]:
     if len(cameras) == 1:
         return {cameras[0]: path}
     return {camera: path.with_stem(f"{path.stem}-{camera}") for camera in cameras}
+
+
+def _crops(crops: Crops, models: Sequence[Bundle]) -> Crops:
+    """The crops of the first detector. Raises `UsageError` where there is none."""
+    finding_boxes = [bundle for bundle in models if bundle.settings.decoder not in FINDING_NO_BOXES]
+    if not finding_boxes:
+        raise UsageError("--second", "looks at what a detector finds, and no --model is one", "give a detector too")
+    return replace(crops, of=finding_boxes[0].name)
 
 
 def _check_recorded(sources: Sequence[Source]) -> None:

@@ -37,6 +37,11 @@ def summary(
         **({"gpu_ms": {stage: percentiles(times) for stage, times in ledger.gpu.items()}} if ledger.gpu else {}),
         "cpu_ms_per_frame": _rounded(cpu_s * 1e3 / total.captured) if total.captured else None,
         "detections": ledger.detections,
+        **(
+            {"crops": {"classified": ledger.crops, "left_out": ledger.crops_left_out}}
+            if any(network.crops for network in networks)
+            else {}
+        ),
         "engine": one_or_all([network.engine.name for network in networks]),
         "bundle": one_or_all([network.bundle.name for network in networks]),
         "digest": outbox.digest(),
@@ -91,6 +96,8 @@ def in_words(figures: Mapping[str, Any]) -> list[str]:
 
     lines = [f"{figures['published']} of {figures['captured']} frames published, {figures['detections']} detections"]
     lines += [f"{fate}: {counted(figures[fate])}" for fate in ("dropped", "failed") if figures[fate]]
+    if crops := figures.get("crops"):
+        lines.append(f"crops classified: {crops['classified']}, left out as too many in a frame: {crops['left_out']}")
     latency, added = figures["latency_ms"], figures["added_latency_ms"]
     if figures["engine_fps"]:  # none where nothing was inferred: scans alone are published too
         lines += [

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from engines.bundle import Bundle
 from engines.decoders.grids import total_cells
 from engines.importing import ImportOptions, import_network
+from engines.letterbox import Fit
 
 SIDE = 32  # pixels of the input, both ways
 LABELS = ("blue", "green", "red")
@@ -235,6 +236,64 @@ def make_segmenter_bundle(folder: Path, **network: Any) -> Bundle:
         outputs={"colour": "colour", "shade": "shade"},
     )
     return import_network(model, folder, options)
+
+
+def write_classifier(
+    path: Path,
+    *,
+    size: tuple[int, int] = (SIDE, SIDE),
+    layout: Literal["NCHW", "NHWC"] = "NCHW",
+    softmax: bool = False,
+    free_batch: bool = False,
+    on_white: Literal["answers", "nan"] = "answers",
+    names: str | None = str(list(LABELS)),
+) -> Path:
+    """Write one that says which of blue, green, red a picture has most of: logits of ten times the channels' means, for
+    pixels of 0 to 1. `softmax`: is taken inside.
+    """
+    width, height = size
+    constants = {"ten": np.float32([10]), "white": np.float32([WHITE])}
+    nodes = []
+    image = "image"
+    if layout == "NHWC":
+        nodes.append(helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]))
+        image = "planes"
+    nodes += [
+        helper.make_node("GlobalAveragePool", [image], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["means"]),
+        helper.make_node("Mul", ["means", "ten"], ["tenfold"]),
+    ]
+    last = "tenfold"
+    if on_white == "nan":
+        nodes += [
+            helper.make_node("Sub", ["white", "means"], ["room"]),
+            helper.make_node("Sqrt", ["room"], ["root"]),
+            helper.make_node("Sub", ["root", "root"], ["nothing"]),
+            helper.make_node("Add", [last, "nothing"], ["judged"]),
+        ]
+        last = "judged"
+    nodes.append(helper.make_node("Softmax" if softmax else "Identity", [last], ["classes"]))
+    batch: Any = "batch" if free_batch else 1
+    shape = [batch, 3, height, width] if layout == "NCHW" else [batch, height, width, 3]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("classes", TensorProto.FLOAT, [batch, 3])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    if names is not None:
+        helper.set_model_props(model, {"names": names})
+    onnx.save(model, str(path))
+    return path
+
+
+def make_classifier_bundle(folder: Path, *, fit: Fit | None = None, **network: Any) -> Bundle:
+    """Write one and import it as the bundle `folder`."""
+    folder.parent.mkdir(exist_ok=True)
+    model = write_classifier(folder.with_suffix(".onnx"), **network)
+    return import_network(model, folder, ImportOptions(colour="BGR", fit=fit))
 
 
 def write_labels(path: Path, labels: tuple[str, ...] = LABELS) -> Path:

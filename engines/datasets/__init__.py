@@ -23,7 +23,7 @@ from engines.datasets.dataset import (
 )
 from engines.datasets.image_folder import IMAGE_FOLDER
 from engines.datasets.kitti_object import KITTI_OBJECT
-from engines.datasets.pixels import read_mask, read_pixels
+from engines.datasets.pixels import check_mask_size, read_mask, read_pixels
 from engines.datasets.unlabelled import UNLABELLED
 from engines.datasets.yolo import YOLO
 from engines.errors import DatasetError, NoLabelsError
@@ -37,6 +37,7 @@ __all__ = [
     "LabelledImage",
     "NoLabelsError",
     "Report",
+    "check_mask_size",
     "format_of",
     "open_dataset",
     "read_mask",

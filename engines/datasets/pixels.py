@@ -41,6 +41,14 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     return mask
 
 
+def check_mask_size(path: Path, mask: NDArray[np.uint8], width: int, height: int) -> None:
+    """Raise `DatasetError` where a mask is not of its image's size."""
+    if mask.shape != (height, width):
+        raise DatasetError(
+            str(path), f"is {mask.shape[1]}x{mask.shape[0]}, and its image {width}x{height}", "make both one size"
+        )
+
+
 def _decoded(path: Path, flags: int) -> NDArray[Any]:
     try:
         content = content_of(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
+from engines.decoders.classification import Classifier
 from engines.decoders.decoder import Decoder, MisfitError, NonFiniteOutputError, Outputs, Shapes
 from engines.decoders.nanodet import Nanodet
 from engines.decoders.segmentation import Segmentation
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 DECODERS: dict[str, type[Decoder]] = {
+    Classifier.name: Classifier,
     Nanodet.name: Nanodet,
     Segmentation.name: Segmentation,
     Yolov8.name: Yolov8,

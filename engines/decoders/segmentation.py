@@ -20,6 +20,7 @@ from engines.decoders.shapes import in_words
 from engines.letterbox import Fit, Geometry, Pixels
 from engines.results import ClassMap, SegmentationMap, Thresholds
 
+BACKGROUND = "background"  # the first class of a group of two: where the thing is not
 _MAX_CLASSES = 256  # a class is a byte
 _CHANNELS_AND_SIZE = 3  # axes of an output without its batch
 

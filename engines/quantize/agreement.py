@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.results import ClassMap, Detections, Found, SegmentationMap
+from engines.results import Classification, ClassMap, Detections, Found, SegmentationMap
 
 _NOTHING_LEFT = -1.0
 
@@ -45,8 +45,12 @@ def agreement(ours: Sequence[Found], theirs: Sequence[Found], match: Match = SHO
     """How much of what `ours` found on some frames `theirs` found on the same ones.
 
     Of boxes, each of `ours` above its score takes the closest free one of its class; of class maps it is the mean over
-    the classes that `ours` has of the intersection over union of their pixels on all frames.
+    the classes that `ours` has of the intersection over union of their pixels on all frames; of whole pictures the
+    share that both call the same.
     """
+    if any(isinstance(one, Classification) for one in ours):
+        same = [_best(one) == _best(other) for one, other in zip(ours, theirs, strict=True)]
+        return Agreement(sum(same), len(same))
     if any(isinstance(one, SegmentationMap) for one in ours):
         return _of_maps(ours, theirs)
     found = count = 0
@@ -63,7 +67,10 @@ def damage(before: Sequence[Found], after: Sequence[Found]) -> float:
     """How much of `before` is gone, from 0 to 1, without thresholds that hide small harm.
 
     A box counts by its score; what stays of it is the IoU with its partner, times the smaller share of the two scores.
+    Of a whole picture it is the score of its best class that stays, or goes.
     """
+    if any(isinstance(one, Classification) for one in before):
+        return 1 - sum(_kept(one, other) for one, other in zip(before, after, strict=True)) / len(before)
     if any(isinstance(one, SegmentationMap) for one in before):
         return 1 - agreement(before, after).share
     kept = total = 0.0
@@ -78,6 +85,19 @@ def damage(before: Sequence[Found], after: Sequence[Found]) -> float:
         kept += float((scores * np.maximum(overlaps, 0) * closeness).sum())
         total += float(scores.sum())
     return 1 - kept / total if total else 0.0
+
+
+def _best(found: Found) -> int:
+    assert isinstance(found, Classification)
+    return int(found.classes[0])
+
+
+def _kept(one: Found, other: Found) -> float:
+    """The smaller share of two scores of the class that `one` holds for the best."""
+    assert isinstance(one, Classification)
+    assert isinstance(other, Classification)
+    ours, theirs = float(one.scores[0]), float(other.scores[other.classes == one.classes[0]].sum())
+    return min(ours, theirs) / max(ours, theirs, 1e-9)
 
 
 def _partners(one: Detections, other: Detections, match: Match) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from engines.accuracy_loss import AccuracyLoss
 from engines.bundle import LABELS, MODEL, PASSPORT, SETTINGS, Bundle
 from engines.datasets import Dataset
 from engines.errors import CalibrationRefusedError
@@ -147,9 +148,9 @@ def _facts(
             "cpu_ms": {"float32": round(before_ms, 3), "int8": round(after_ms, 3)},
         }
         if (accuracy := judgement.accuracy) is not None:
-            judged[judgement.engine]["ap50"] = {
-                "float32": round(accuracy.before.ap50, 4),
-                "int8": round(accuracy.after.ap50, 4),
+            judged[judgement.engine][key_of(accuracy)] = {
+                "float32": round(accuracy.before.value, 4),
+                "int8": round(accuracy.after.value, 4),
                 "loss_5_to_95_percent": [round(bound, 4) for bound in accuracy.loss_bounds],
             }
     return {
@@ -173,6 +174,11 @@ def _facts(
         "same_on_both_engines": None if result.verdict.same is None else round(result.verdict.same.share, 4),
         "machine": platform.processor() or platform.machine(),
     }
+
+
+def key_of(accuracy: AccuracyLoss) -> str:
+    """The name of its measure as a passport and JSON have it: ap50, top_1, mean_iou."""
+    return accuracy.before.measure.lower().replace("-", "_").replace(" ", "_")
 
 
 def scales_sha256(proto: Any) -> str:

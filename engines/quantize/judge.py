@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from engines.accuracy import Accuracy, measure
 from engines.accuracy_loss import AccuracyLoss
 from engines.bench import cpu_ms
 from engines.bundle import LABELS, MODEL, SETTINGS, Bundle, load_bundle
 from engines.datasets import Dataset
-from engines.evaluate import Evaluation, evaluate
 from engines.inference import decoder_for, found_on
 from engines.quantize.agreement import SAME, Agreement, agreement, damage
 from engines.quantize.frames import Picture
@@ -31,10 +31,10 @@ def cpu_engines() -> tuple[str, ...]:
 class Limits:
     """What INT8 may cost.
 
-    `max_loss`: AP50 lost on labelled images. `min_agreement`: share of float's finds that it finds too. `min_same`:
-    share of its boxes that another engine puts in the same place. A tiny network in INT8 is so sensitive that the last
-    bit of a SiLU decides where a box lies (yolox_nano, 2 layers in float: 76 % the same); what differs from engine to
-    engine at a desk will differ on the vehicle.
+    `max_loss`: AP50, top-1 or mean IoU lost on labelled images. `min_agreement`: share of float's finds that it finds
+    too. `min_same`: share of its boxes that another engine puts in the same place. A tiny network in INT8 is so
+    sensitive that the last bit of a SiLU decides where a box lies (yolox_nano, 2 layers in float: 76 % the same); what
+    differs from engine to engine at a desk will differ on the vehicle.
     """
 
     max_loss: float = 0.02
@@ -59,8 +59,8 @@ class Judgement:
             )
         if self.accuracy is not None and self.accuracy.loss > limits.max_loss:
             return (
-                f"on {self.engine} it loses {self.accuracy.loss:.3f} AP50 "
-                f"({self.accuracy.before.ap50:.3f} to {self.accuracy.after.ap50:.3f}), "
+                f"on {self.engine} it loses {self.accuracy.loss:.3f} {self.accuracy.before.measure} "
+                f"({self.accuracy.before.value:.3f} to {self.accuracy.after.value:.3f}), "
                 f"and --max-loss is {limits.max_loss:g}"
             )
         return ""
@@ -104,7 +104,7 @@ class Judge:
         self._threads = threads
         self._folder = folder
         self._float_found: dict[str, list[Found]] = {}
-        self._float_accuracy: dict[str, Evaluation] = {}
+        self._float_accuracy: dict[str, Accuracy] = {}
 
     def bundle_of(self, model: bytes) -> Bundle:
         """A bundle like the float one with another network; there is one at a time."""
@@ -160,8 +160,8 @@ class Judge:
         before, after = self._float_accuracy[engine], self._evaluate(bundle, engine, self._dataset)
         return AccuracyLoss(before, after)
 
-    def _evaluate(self, bundle: Bundle, engine: str, dataset: Dataset) -> Evaluation:
-        return evaluate(bundle, dataset, engine=engine, threads=self._threads, class_map=self._class_map)
+    def _evaluate(self, bundle: Bundle, engine: str, dataset: Dataset) -> Accuracy:
+        return measure(bundle, dataset, engine=engine, threads=self._threads, class_map=self._class_map)
 
 
 def _same(one: Sequence[Found], other: Sequence[Found]) -> Agreement:

@@ -100,7 +100,8 @@ def in_words(verdict: Verdict) -> str:
     worst = min(verdict.judgements, key=lambda judgement: judgement.agreement.share)
     text = f"finds {worst.agreement.share:.3f} of what float finds"
     if worst.accuracy is not None:
-        text += f", AP50 {worst.accuracy.after.ap50:.3f} (float {worst.accuracy.before.ap50:.3f})"
+        before, after = worst.accuracy.before, worst.accuracy.after
+        text += f", {after.measure} {after.value:.3f} (float {before.value:.3f})"
     return text if verdict.same is None else f"{text}, {verdict.same.share:.3f} the same on both engines"
 
 

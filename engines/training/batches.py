@@ -7,8 +7,10 @@ pictures that it would have seen, and neither the number of loader processes nor
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -16,8 +18,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from engines.training.datasets import Augmentation, Example, Mixture, augment
+from engines.training.datasets import Augmentation, Example, Mixture
 from engines.training.losses import Objects
+
+Target: TypeAlias = Objects | Tensor  # what is known of one picture
+# One picture of an image (its index), of a size (width, height): a function of the generator's state.
+MakePicture: TypeAlias = Callable[[Mixture, int, int, int, Augmentation, np.random.Generator], Example]
+MakeTarget: TypeAlias = Callable[[Example], Target]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +32,12 @@ class Batch:
     """`images` (B, 3, H, W) uint8 BGR, channels last in memory; what is known of each; which images they are of."""
 
     images: Tensor
-    objects: list[Objects]
+    targets: list[Target]
     sources: list[int]
 
     def pin_memory(self) -> Batch:
         """The images where a GPU can fetch them by itself; called by the loader."""
-        return Batch(self.images.pin_memory(), self.objects, self.sources)
+        return Batch(self.images.pin_memory(), self.targets, self.sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +58,16 @@ class Share:
 class Pictures(Dataset[tuple[Example, int]]):
     """The pictures of a training by position, without end."""
 
-    def __init__(self, mixture: Mixture, size: tuple[int, int], augmentation: Augmentation, seed: int) -> None:
+    def __init__(
+        self, mixture: Mixture, size: tuple[int, int], augmentation: Augmentation, seed: int, make: MakePicture
+    ) -> None:
         self._mixture, self._size, self._augmentation, self._seed = mixture, size, augmentation, seed
+        self._make = make
 
     def __getitem__(self, position: int) -> tuple[Example, int]:
         rng = np.random.default_rng((self._seed, position))
         source = self._mixture.draw(rng)
-        return augment(self._mixture, source, *self._size, self._augmentation, rng), source
+        return self._make(self._mixture, source, *self._size, self._augmentation, rng), source
 
 
 class Steps(Sampler[list[int]]):
@@ -71,7 +81,14 @@ class Steps(Sampler[list[int]]):
 
 
 def batches(
-    pictures: Pictures, share: Share, *, first_step: int, steps: int, workers: int, pin: bool = False
+    pictures: Pictures,
+    share: Share,
+    target: MakeTarget,
+    *,
+    first_step: int,
+    steps: int,
+    workers: int,
+    pin: bool = False,
 ) -> Iterator[Batch]:
     """Give this process's batch of each step from `first_step` on, made ahead by `workers` processes (0: by this)."""
     if workers:
@@ -82,32 +99,24 @@ def batches(
         pictures,
         batch_sampler=Steps(share, range(first_step, first_step + steps)),
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=partial(collate, target),
         worker_init_fn=_leave_interrupts_to_the_trainer,
         pin_memory=pin,
         prefetch_factor=3 if workers else None,
+        # Its own: a loader draws a seed as it begins, and from torch's generator a resumed training would so draw other
+        # dropout than the one that was never stopped.
+        generator=torch.Generator(),
     )
     return iter(loader)
 
 
-def collate(pictures: list[tuple[Example, int]]) -> Batch:
+def collate(target: MakeTarget, pictures: list[tuple[Example, int]]) -> Batch:
     """Put pictures of one size together."""
     stacked = np.stack([example.image for example, _ in pictures])
     return Batch(
         torch.from_numpy(stacked).permute(0, 3, 1, 2),
-        [objects_of(example) for example, _ in pictures],
+        [target(example) for example, _ in pictures],
         [source for _, source in pictures],
-    )
-
-
-def objects_of(example: Example) -> Objects:
-    """What is known of a picture, as tensors."""
-    return Objects(
-        torch.from_numpy(np.ascontiguousarray(example.boxes_xyxy, np.float32)),
-        torch.from_numpy(np.ascontiguousarray(example.classes, np.int64)),
-        torch.from_numpy(np.ascontiguousarray(example.confidences, np.float32)),
-        torch.from_numpy(np.ascontiguousarray(example.ignored_xyxy, np.float32)),
-        torch.from_numpy(np.array(example.labelled, np.bool_)),
     )
 
 

@@ -1,7 +1,7 @@
-"""A trained network as ONNX: BatchNorm folded away, pixels of 0 to 255 in, boxes in pixels and scores out.
+"""A trained network as ONNX: BatchNorm folded away, pixels of 0 to 255 in, what its decoder reads out.
 
-The layout is that of the `yolov8` decoder, (1, 4 + classes, N): centre, size, then a score a class. Opset 17, plain
-operators only, so that TensorRT from 8.6 on, OpenVINO and ONNX Runtime run all of it.
+A detector's layout is that of the `yolov8` decoder, (1, 4 + classes, N): boxes in pixels, then a score a class. Others
+give their logits. Opset 17, plain operators only, so that TensorRT from 8.6 on, OpenVINO and ONNX Runtime run it all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from engines.bundle import Bundle
 from engines.importing import ImportOptions, import_network
 from engines.letterbox import Fit
+from engines.training.networks.backbone import FULL_SCALE, Backbone
 from engines.training.networks.blocks import ConvBnRelu, Residual
-from engines.training.networks.detector import BOX, FULL_SCALE, Detector, Grid, Head
+from engines.training.networks.detector import BOX, Detector, Grid, Head
 
 OPSET = 17
-INPUT, OUTPUT = "image", "predictions"
-FIT, PAD = Fit.LETTERBOX_TOP_LEFT, 114
+INPUT, OUTPUT, CLASSES_OUTPUT = "image", "predictions", "classes"
+FIT, CROP_FIT, PAD = Fit.LETTERBOX_TOP_LEFT, Fit.LETTERBOX_CENTRED, 114
+AnyNetwork = TypeVar("AnyNetwork", bound=Backbone)
 
 
 class Exported(nn.Module):
@@ -65,9 +67,9 @@ class JoinedHead(nn.Module):
         return predicted.reshape(-1, self.channels, int(x.shape[2]) * int(x.shape[3]))
 
 
-def fold(detector: Detector) -> Detector:
+def fold(network: AnyNetwork) -> AnyNetwork:
     """The same network in fewer layers: BatchNorm, the scaling of pixels and a head's two ends are joined to others."""
-    folded = copy.deepcopy(detector).float().cpu().eval()
+    folded = copy.deepcopy(network).float().cpu().eval()
     for block in folded.modules():
         if isinstance(block, ConvBnRelu | Residual) and isinstance(block.norm, nn.BatchNorm2d):
             block.conv = fuse_conv_bn_eval(block.conv, block.norm)
@@ -75,12 +77,17 @@ def fold(detector: Detector) -> Detector:
     with torch.no_grad():
         folded.stem.conv.weight /= FULL_SCALE
     folded.scale = 1.0
-    folded.heads = nn.ModuleList(JoinedHead(head) for head in folded.heads if isinstance(head, Head))
+    if isinstance(folded, Detector):
+        folded.heads = nn.ModuleList(JoinedHead(head) for head in folded.heads if isinstance(head, Head))
     return folded
 
 
 def onnx_of(detector: Detector, labels: Sequence[str], width: int, height: int) -> Any:
-    """The network as an `onnx.ModelProto`, checked; its class names are in its metadata."""
+    """A detector as an `onnx.ModelProto`, checked; its class names are in its metadata."""
+    return _onnx_of(Exported(detector, width, height), OUTPUT, labels, width, height)
+
+
+def _onnx_of(network: nn.Module, output: str, labels: Sequence[str], width: int, height: int) -> Any:
     import onnx
 
     buffer: Any = io.BytesIO()  # which the exporter writes to, whatever its annotation says
@@ -88,11 +95,11 @@ def onnx_of(detector: Detector, labels: Sequence[str], width: int, height: int) 
         warnings.simplefilter("ignore", DeprecationWarning)  # of the exporter that needs no further package
         warnings.simplefilter("ignore", TracerWarning)  # the input's size is fixed, as it says
         torch.onnx.export(
-            Exported(detector, width, height).eval(),
+            network.eval(),
             (torch.zeros(1, 3, height, width),),
             buffer,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=[output],
             opset_version=OPSET,
             dynamo=False,
         )
@@ -128,21 +135,40 @@ def export_bundle(
     trained: Mapping[str, Any] | None = None,
     replace_existing: bool = False,
 ) -> Bundle:
-    """Write the network as a bundle of this input size (width, height). Raises `BundleError`.
+    """Write a detector as a bundle of this input size (width, height). Raises `BundleError`.
 
     `trained`: what its passport says of how it was trained.
     """
+    options = ImportOptions(decoder="yolov8", fit=FIT, **_pixels(trained))
+    return _write(onnx_of(detector, labels, *size), folder, options, replace_existing=replace_existing)
+
+
+def export_class_bundle(
+    network: Backbone,
+    labels: Sequence[str],
+    size: tuple[int, int],
+    folder: Path,
+    *,
+    decoder: str,
+    fit: Fit,
+    trained: Mapping[str, Any] | None = None,
+    replace_existing: bool = False,
+) -> Bundle:
+    """The same of a network whose logits are what its decoder reads: a classifier, a segmenter."""
+    options = ImportOptions(decoder=decoder, fit=fit, **_pixels(trained))
+    model = _onnx_of(fold(network), CLASSES_OUTPUT, labels, *size)
+    return _write(model, folder, options, replace_existing=replace_existing)
+
+
+def _pixels(trained: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What all bundles that are exported here have in common."""
+    return {"colour": "BGR", "scale": 1.0, "pad": PAD, "history": {"trained": trained} if trained else None}
+
+
+def _write(model: Any, folder: Path, options: ImportOptions, *, replace_existing: bool) -> Bundle:
     import tempfile
 
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "model.onnx"
-        file.write_bytes(onnx_of(detector, labels, *size).SerializeToString())
-        options = ImportOptions(
-            decoder="yolov8",
-            colour="BGR",
-            scale=1.0,
-            fit=FIT,
-            pad=PAD,
-            history={"trained": trained} if trained else None,
-        )
+        file.write_bytes(model.SerializeToString())
         return import_network(file, folder, options, replace_existing=replace_existing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -12,19 +12,22 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 CURVE, VALIDATION = "curve.csv", "validation.csv"
-COLUMNS = ("step", "loss", "scores", "boxes", "rate", "gradient", "images_per_s")
+BEFORE_PARTS, AFTER_PARTS = ("step", "loss"), ("rate", "gradient", "images_per_s")  # columns around those of the loss
 
 
 class TrainingLog:
     """Follows one training. A context manager; `first_step`: later rows are cut off, for they are made again."""
 
-    def __init__(self, folder: Path, *, first_step: int, shows_bar: bool) -> None:
+    def __init__(self, folder: Path, *, parts: Sequence[str], measure: str, first_step: int, shows_bar: bool) -> None:
+        """`parts` of the loss, by name; `measure`: what a validation's figures are."""
         self._stack = ExitStack()
         self._folder = folder
         self._rows_kept = _cut(folder / CURVE, first_step)
         _cut(folder / VALIDATION, first_step + 1 if first_step else 0)  # its rows are of what was learnt by then
         file = self._stack.enter_context((folder / CURVE).open("a", newline="", buffering=1))
-        self._rows = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        self._columns = (*BEFORE_PARTS, *parts, *AFTER_PARTS)
+        self._measure = measure
+        self._rows = csv.DictWriter(file, self._columns, extrasaction="ignore")
         if not self._rows_kept:
             self._rows.writeheader()
         self._board = _tensorboard(folder, first_step)
@@ -44,7 +47,7 @@ class TrainingLog:
         """Note one step; `progress` 0..1 of the whole training."""
         self._rows.writerow({name: _plain(value) for name, value in row.items()})
         if self._board is not None and int(row["step"]) % 10 == 0:
-            for name in COLUMNS[1:]:
+            for name in self._columns[1:]:
                 self._board.add_scalar(name, row[name], int(row["step"]))
         loss, speed = row["loss"], row["images_per_s"]
         if self._task is None:
@@ -52,18 +55,19 @@ class TrainingLog:
         description = f"step {int(row['step']):,}"
         self._bar.update(self._task, completed=progress, description=description, loss=loss, speed=speed)
 
-    def validated(self, step: int, ap50: Mapping[str, float]) -> None:
-        """Note what the network is worth after so many steps: AP50 by class."""
+    def validated(self, step: int, figures: Mapping[str, float]) -> None:
+        """Note what the network is worth after so many steps, by class."""
         file = self._folder / VALIDATION
         is_new = not file.exists()
         with file.open("a", newline="") as rows:
             if is_new:
-                csv.writer(rows).writerow(["step", *ap50])
-            csv.writer(rows).writerow([step, *(f"{value:.4f}" for value in ap50.values())])
+                csv.writer(rows).writerow(["step", *figures])
+            csv.writer(rows).writerow([step, *(f"{value:.4f}" for value in figures.values())])
         if self._board is not None:
-            for name, value in ap50.items():
-                self._board.add_scalar(f"ap50/{name}", value, step)
-        self._bar.console.print(f"step {step:,}: AP50 " + ", ".join(f"{n} {value:.3f}" for n, value in ap50.items()))
+            for name, value in figures.items():
+                self._board.add_scalar(f"{self._measure.lower()}/{name}", value, step)
+        of_each = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        self._bar.console.print(f"step {step:,}: {self._measure} {of_each}")
 
     def __enter__(self) -> TrainingLog:
         self._stack.enter_context(self._bar)

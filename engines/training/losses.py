@@ -42,6 +42,14 @@ class Objects:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """`total` is what is minimised; `parts` are what it is the sum of, by name, for the log."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
 class DetectionLoss:
     """`total` is what is minimised; the other two are its parts, weighted, for the log."""
 

@@ -12,7 +12,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class Settings:
     """One training. `recipe` is what a resumed one must have in common with the one that it goes on with."""
 
-    network: str = "nano"
+    network: str = "nano"  # see `tasks.py`: its name says what kind of network it is
     width: int = 416  # pixels of the input, multiples of 32; cameras are wide
     height: int = 256
     batch: int = 16  # pictures a step, of all processes together
@@ -26,6 +26,7 @@ class Settings:
     average_decay: float = 0.999
     clip: float = 20.0  # longest gradient (L2); longer ones are shortened
     freeze_norm: bool = False  # BatchNorm keeps its statistics: for fine-tuning, and small batches
+    flip: bool = True  # pictures are shown mirrored too; the signs of a road mean something else then
     seed: int = 0
 
     @property

@@ -12,6 +12,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,12 @@ from engines.training import checkpoint
 from engines.training.batches import Batch, Pictures, Share, batches
 from engines.training.datasets import Augmentation, Mixture
 from engines.training.device import autocast_type, choose_device, choose_precision, join_processes
-from engines.training.export import FIT, export_bundle
 from engines.training.log import TrainingLog
-from engines.training.losses import DetectionLoss, detection_loss
-from engines.training.networks.detector import Detector, Grid, build_detector
+from engines.training.losses import Loss
 from engines.training.optimisation import RATES, Average, learning_rate, make_optimiser
 from engines.training.provenance import trained_section
 from engines.training.settings import Machine, Settings
-from engines.training.validation import validate
+from engines.training.tasks import JudgeBatch, Task, task_of
 
 _VALIDATIONS = 20  # in the course of a training
 _FOREVER = 1 << 40  # steps, of a training that ends by the clock
@@ -51,11 +51,12 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     should_stop: Callable[[], bool] = lambda: False,
     shows_bar: bool = True,
 ) -> Bundle | None:
-    """Train a detector on a mixture, and export it as the bundle `folder`/bundle.
+    """Train a network on a mixture, and export it as the bundle `folder`/bundle; its name says of which kind it is.
 
     None where it was stopped before its end, and in all processes but the first.
 
-    `resume`: go on from the folder's checkpoint. `start_from`: take the weights of another training's checkpoint.
+    `augmentation`: None takes what is usual for its kind. `resume`: go on from the folder's checkpoint. `start_from`:
+    take the weights of another training's checkpoint.
     `validation`: images on which the averaged weights are judged at every twentieth of the training. `should_stop`:
     asked before each step; the checkpoint is written then, and a resumed training goes on as if nothing had happened.
     Raises `TrainingError`, `DatasetError`; `DivergedError` when the loss is no number any more.
@@ -74,17 +75,20 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
         )
 
     # --- data: position p of the training is always the same picture
-    size = (settings.width, settings.height)
-    pictures = Pictures(mixture, size, augmentation or Augmentation(), settings.seed)
-    objects_per_image = mean_objects(mixture)
+    task, size = task_of(settings.network), (settings.width, settings.height)
+    check_labels(task, mixture)
+    augmentation = augmentation or task.augmentation
+    if not settings.flip:
+        augmentation = replace(augmentation, flip=0)
+    pictures = Pictures(mixture, size, augmentation, settings.seed, task.picture)
 
     # --- network: channels last, which CPUs and tensor cores convolve without reordering
     torch.manual_seed(settings.seed)
-    network = build_detector(settings.network, len(mixture.classes)).to(device)
+    network = task.build(settings.network, len(mixture.classes)).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start_from is not None:
         load_weights(network, checkpoint.load(start_from), mixture.classes, str(start_from))
-    grid = Grid.of(*size, device)
+    judge = task.loss(mixture, size, device)
 
     # --- optimiser
     optimiser = make_optimiser(settings.optimiser, network, settings.weight_decay)
@@ -127,6 +131,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     stream = batches(
         pictures,
         Share(settings.batch // settings.accumulate, processes.rank, processes.world),
+        task.target,
         first_step=first_step * settings.accumulate,
         steps=(steps - first_step) * settings.accumulate,
         workers=machine.workers,
@@ -134,9 +139,8 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     )
     trained: nn.Module = DistributedDataParallel(network) if processes.world > 1 else network
     began = saved = time.monotonic()
-    with (
-        TrainingLog(folder, first_step=first_step, shows_bar=shows_bar) if processes.is_first else nullcontext() as log
-    ):
+    follow = partial(TrainingLog, folder, parts=task.parts, measure=task.measure, first_step=first_step)
+    with follow(shows_bar=shows_bar) if processes.is_first else nullcontext() as log:
         step = first_step
         is_stopped = False
         while step < steps and not (is_stopped := processes.any(should_stop())):
@@ -152,7 +156,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
                 group["lr"] = rate
 
             optimiser.zero_grad(set_to_none=True)
-            loss = scores = boxes = 0.0
+            sums = dict.fromkeys(("loss", *task.parts), 0.0)
             for part in range(settings.accumulate):
                 batch = next(stream)
                 is_last = part == settings.accumulate - 1
@@ -160,13 +164,12 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
                     trained.no_sync() if isinstance(trained, DistributedDataParallel) and not is_last else nullcontext()
                 )
                 with alone:
-                    judged = judge(trained, batch, grid, device, autocast, objects_per_image)
+                    judged = forward(trained, batch, judge, device, autocast)
                     check_finite("loss", judged.total.detach(), step, batch, mixture, file)
                     scaler.scale(judged.total / settings.accumulate).backward()  # type: ignore[no-untyped-call]
-                loss += float(judged.total.detach()) / settings.accumulate
-                scores += float(judged.scores) / settings.accumulate
-                boxes += float(judged.boxes) / settings.accumulate
-            loss, scores, boxes = processes.mean([loss, scores, boxes])
+                for name, value in {"loss": judged.total.detach(), **judged.parts}.items():
+                    sums[name] += float(value) / settings.accumulate
+            losses = dict(zip(sums, processes.mean(list(sums.values())), strict=True))
             scaler.unscale_(optimiser)
             length = nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
             if not scaler.is_enabled():  # with fp16 a step whose gradients overflowed is left out, and that is usual
@@ -180,9 +183,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
             if log is not None:
                 row = {
                     "step": step - 1,
-                    "loss": loss,
-                    "scores": scores,
-                    "boxes": boxes,
+                    **losses,
                     "rate": rate,
                     "gradient": float(length),
                     "images_per_s": settings.batch / (now - step_began),
@@ -190,7 +191,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
                 done = (spent_s + now - began) / 60 / settings.minutes if settings.minutes else step / steps
                 log.step(row, done)
                 if validation is not None and int(done * _VALIDATIONS) > int(progress * _VALIDATIONS):
-                    log.validated(step, validate(average.network, validation, size, FIT))
+                    log.validated(step, task.validate(average.network, validation, size))
             if now - saved > machine.checkpoint_seconds:
                 save(step, spent_s + now - began)
                 saved = now
@@ -203,19 +204,22 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     return export_checkpoint(file, folder / "bundle", replace_existing=True)
 
 
-def judge(
-    network: nn.Module,
-    batch: Batch,
-    grid: Grid,
-    device: torch.device,
-    autocast: torch.dtype | None,
-    objects_per_image: float,
-) -> DetectionLoss:
-    """Run a batch forward and compare it with what is known of it."""
+def check_labels(task: Task, mixture: Mixture) -> None:
+    """Raise `TrainingError` where a mixture was opened for another kind of network."""
+    if mixture.labels is not task.labels:
+        raise TrainingError(
+            f"a {task.name}", f"learns from {task.labels.value}, not from {mixture.labels.value}", "open these labels"
+        )
+
+
+def forward(
+    network: nn.Module, batch: Batch, judge: JudgeBatch, device: torch.device, autocast: torch.dtype | None
+) -> Loss:
+    """Run a batch through the network and compare what comes out with what is known of it."""
     images = batch.images.to(device, non_blocking=True).float()
     with torch.autocast(device.type, autocast, enabled=autocast is not None):
         raw = network(images)
-    return detection_loss(raw, grid, [objects.to(device) for objects in batch.objects], objects_per_image)
+    return judge(raw, [target.to(device) for target in batch.targets])
 
 
 def check_finite(what: str, value: Tensor, step: int, batch: Batch, mixture: Mixture, file: Path) -> None:
@@ -229,11 +233,6 @@ def check_finite(what: str, value: Tensor, step: int, batch: Batch, mixture: Mix
         )
 
 
-def mean_objects(mixture: Mixture) -> float:
-    """Objects a picture holds, in the mean over the images: what losses are divided by. At least 1."""
-    return max(1.0, sum(float(mixture.read(index).confidences.sum()) for index in range(len(mixture))) / len(mixture))
-
-
 def freeze_norm(network: nn.Module) -> None:
     """Let BatchNorm use the statistics that it has, and not change them."""
     for module in network.modules():
@@ -241,7 +240,7 @@ def freeze_norm(network: nn.Module) -> None:
             module.eval()
 
 
-def load_weights(network: Detector, state: dict[str, Any], classes: Sequence[str], where: str) -> None:
+def load_weights(network: nn.Module, state: dict[str, Any], classes: Sequence[str], where: str) -> None:
     """Take the averaged weights of a checkpoint. Raises `TrainingError` where it is of another network."""
     if tuple(state["classes"]) != tuple(classes):
         raise TrainingError(
@@ -258,10 +257,9 @@ def load_weights(network: Detector, state: dict[str, Any], classes: Sequence[str
 def check_same_recipe(state: dict[str, Any], settings: Settings, classes: Sequence[str], file: Path) -> None:
     """Raise `TrainingError` where a checkpoint was made with other settings: going on would be neither training."""
     for name, value in settings.recipe.items():
-        if state["recipe"].get(name) != value:
-            raise TrainingError(
-                str(file), f"was made with {name} {state['recipe'].get(name)}, not {value}", "resume it as it began"
-            )
+        before = state["recipe"].get(name, getattr(Settings, name))  # an older checkpoint lacks what was usual then
+        if before != value:
+            raise TrainingError(str(file), f"was made with {name} {before}, not {value}", "resume it as it began")
     if tuple(state["classes"]) != tuple(classes):
         raise TrainingError(str(file), f"has the classes {', '.join(state['classes'])}", "resume it with its own data")
 
@@ -271,9 +269,10 @@ def export_checkpoint(
 ) -> Bundle:
     """Make a bundle of a checkpoint's averaged weights. Raises `TrainingError`, `BundleError`."""
     state = checkpoint.load(file)
-    network = build_detector(state["recipe"]["network"], len(state["classes"]))
+    task = task_of(state["recipe"]["network"])
+    network = task.build(state["recipe"]["network"], len(state["classes"]))
     load_weights(network, state, state["classes"], str(file))
     size = size or (state["recipe"]["width"], state["recipe"]["height"])
-    return export_bundle(
+    return task.export(
         network, state["classes"], size, folder, trained=state.get("trained"), replace_existing=replace_existing
     )

@@ -24,8 +24,8 @@ def calibrate(
         list[str],
         typer.Option(
             metavar="SOURCE",
-            help="A recorded drive like those that it will see; may be given again. Half of the frames that are taken "
-            "are calibrated on, the other half judges.",
+            help="A recorded drive like those that it will see, or images by class (their split train); may be given "
+            "again. Half of the frames that are taken are calibrated on, the other half judges.",
         ),
     ],
     labels: Annotated[
@@ -37,7 +37,9 @@ def calibrate(
         list[str] | None,
         typer.Option("--map", metavar="BUNDLE_CLASS=DATASET_CLASS", help="Of --labels; as for `evaluate`."),
     ] = None,
-    max_loss: Annotated[float, typer.Option(min=0, max=1, help="AP50 that may be lost on --labels.")] = 0.02,
+    max_loss: Annotated[
+        float, typer.Option(min=0, max=1, help="AP50, top-1 or mean IoU that may be lost on --labels.")
+    ] = 0.02,
     min_agreement: Annotated[
         float,
         typer.Option(min=0, max=1, help="Share of float's boxes above 0.3 (or of its masks) that is found again."),
@@ -69,6 +71,7 @@ def calibrate(
         from engines.quantize.calibration import CalibrationRequest
         from engines.quantize.calibration import calibrate as make
         from engines.quantize.judge import Limits
+        from engines.quantize.labelled_source import open_labelled
     except ImportError as missing:
         what = f"the package {missing.name} is not installed"
         raise EngineMissingError("calibration", what, "pip install 'edge-perception[calibrate]'") from None
@@ -89,7 +92,9 @@ def calibrate(
         print(f"{time.monotonic() - began_s:5.0f} s  {line}", file=sys.stderr, flush=True)
 
     with ExitStack() as opened:
-        sources = [opened.enter_context(source) for source in open_sources(frames)]
+        labelled = {uri: source for uri in frames if (source := open_labelled(uri)) is not None}
+        drives = iter(open_sources([uri for uri in frames if uri not in labelled]))
+        sources = [opened.enter_context(labelled.get(uri) or next(drives)) for uri in frames]
         result = make(loaded, sources, output, request, dataset, replace_existing=force, say=say)
     made = load_bundle(output)
     if json_:
@@ -109,7 +114,7 @@ def calibrate(
             low, high = accuracy.loss_bounds
             verdict = "a real loss" if low > 0 else "a real gain" if high < 0 else "may be chance"
             line += (
-                f"; AP50 {accuracy.before.ap50:.3f} to {accuracy.after.ap50:.3f}, "
+                f"; {accuracy.before.measure} {accuracy.before.value:.3f} to {accuracy.after.value:.3f}, "
                 f"lost {accuracy.loss:+.3f} ({low:+.3f} to {high:+.3f}, {verdict})"
             )
         print(f"{line}; float32 {before_ms:.1f} ms of CPU, INT8 {after_ms:.1f} ms ({before_ms / after_ms:.2f} x)")
@@ -118,6 +123,8 @@ def calibrate(
 
 
 def _facts(result: Calibration, sha256: str, size: int) -> dict[str, Any]:
+    from engines.quantize.calibration import key_of
+
     engines: dict[str, Any] = {}
     for judgement in result.verdict.judgements:
         before_ms, after_ms = result.cpu_ms[judgement.engine]
@@ -126,7 +133,10 @@ def _facts(result: Calibration, sha256: str, size: int) -> dict[str, Any]:
             "cpu_ms": {"float32": round(before_ms, 4), "int8": round(after_ms, 4)},
         }
         if (accuracy := judgement.accuracy) is not None:
-            facts["ap50"] = {"float32": round(accuracy.before.ap50, 6), "int8": round(accuracy.after.ap50, 6)}
+            facts[key_of(accuracy)] = {
+                "float32": round(accuracy.before.value, 6),
+                "int8": round(accuracy.after.value, 6),
+            }
             facts["loss_bounds"] = [round(bound, 6) for bound in accuracy.loss_bounds]
         engines[judgement.engine] = facts
     return {

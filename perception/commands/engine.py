@@ -15,6 +15,7 @@ from perception.commands.train import export, train
 
 if TYPE_CHECKING:
     from engines.bundle import Bundle
+    from engines.class_accuracy import MaskAccuracy, TopAccuracy
 
 app = typer.Typer(
     help="Networks as bundles: train, import, inspect, bench, evaluate, calibrate, build.", no_args_is_help=True
@@ -34,7 +35,9 @@ def import_(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the new bundle.")],
     decoder: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="nanodet, segmentation, yolov8 or yolox; default: recognised by outputs."),
+        typer.Option(
+            metavar="NAME", help="classification, nanodet, segmentation, yolov8 or yolox; default: recognised."
+        ),
     ] = None,
     labels: Annotated[
         str | None,
@@ -117,11 +120,12 @@ def _probe(bundle: Bundle, uri: str) -> None:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in list(seen.shares.items())[:6])
         print(f"  {seen.group}, from the output {seen.output!r}: {shares}")
         print("\n".join(f"    {line}" for line in seen.sketch))
+    things = "frames" if bundle.settings.decoder == "classification" else "boxes"
     for finding in findings:
         if finding.groups:
             continue
         classes = ", ".join(f"{name} {count}" for name, count in list(finding.classes.items())[:6])
-        print(f"  {finding.how:<14} {finding.boxes:>4} boxes, mean score {finding.mean_score:.2f}  {classes}")
+        print(f"  {finding.how:<14} {finding.boxes:>4} {things}, mean score {finding.mean_score:.2f}  {classes}")
     if hint := advice(findings):
         print(f"  {hint}")
 
@@ -233,7 +237,7 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="DATASET",
-            help="Of boxes: the folder of a YOLO, COCO, KITTI object or mask dataset, a data.yaml or COCO JSON file.",
+            help="A folder: of boxes (YOLO, COCO, KITTI object), masks, or images by class; or a data.yaml, COCO JSON.",
         ),
     ],
     split: Annotated[
@@ -254,16 +258,23 @@ def evaluate(
     nms: Annotated[float, typer.Option(min=0, max=1, help="IoU above which the better box of a class stays.")] = 0.65,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure accuracy on labelled images: COCO's average precision, through a real engine."""
+    """Measure accuracy on labelled images, through a real engine.
+
+    Of a detector COCO's average precision, of a classifier the share of images that it names rightly (top-1), of a
+    segmenter each class's intersection over union (IoU).
+    """
+    from engines.accuracy import measure
     from engines.bundle import load_bundle
     from engines.datasets import open_dataset
-    from engines.evaluate import evaluate as judge
+    from engines.evaluate import Evaluation
 
     loaded = load_bundle(bundle)
     pairs = class_pairs(map_)
-    found = judge(
-        loaded, open_dataset(dataset, split), engine=engine, threads=threads, class_map=pairs, score=score, nms_iou=nms
-    )
+    labelled = open_dataset(dataset, split)
+    found = measure(loaded, labelled, engine=engine, threads=threads, class_map=pairs, score=score, nms_iou=nms)
+    if not isinstance(found, Evaluation):
+        _print_classes(found, json_)
+        return
     if json_:
         facts = {
             "map": round(found.map, 6),
@@ -288,6 +299,30 @@ def evaluate(
         print(f"{name:<{width}}  {_figure(of_class.ap50):>6}  {_figure(of_class.ap):>7}  {boxes:>6}")
     boxes = sum(int((~truths.crowd).sum()) for truths in found.truths)
     print(f"{'all classes':<{width}}  {found.ap50:>6.3f}  {found.map:>7.3f}  {boxes:>6}")
+    if found.unjudged:
+        print(f"not judged, for they are no class of the bundle: {', '.join(found.unjudged)} (see --map)")
+
+
+def _print_classes(found: TopAccuracy | MaskAccuracy, as_json: bool) -> None:
+    """Print what a classifier or a segmenter is worth."""
+    if as_json:
+        facts = {
+            "measure": found.measure,
+            "value": round(found.value, 6),
+            "per_class": {name: _rounded(value) for name, value in found.per_class.items()},
+            "images": found.images,
+            "engine": found.engine,
+            "bundle": found.bundle,
+        }
+        print(json.dumps(facts))
+        return
+    print(f"{found.bundle} on {found.engine}, {found.images} images")
+    width = max(len(name) for name in ("all classes", *found.classes))
+    of_class, counted = ("top-1", "images") if found.measure == "top-1" else ("IoU", "pixels")
+    print(f"{'':<{width}}  {of_class:>6}  {counted:>11}")
+    for name, value in found.per_class.items():
+        print(f"{name:<{width}}  {_figure(value):>6}  {found.counts[name]:>11,}")
+    print(f"{'all classes':<{width}}  {found.value:>6.3f}  {sum(found.counts.values()):>11,}")
     if found.unjudged:
         print(f"not judged, for they are no class of the bundle: {', '.join(found.unjudged)} (see --map)")
 

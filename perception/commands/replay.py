@@ -43,6 +43,20 @@ def replay(
     start: Annotated[float, typer.Option(min=0, help="Seconds of the drive to leave out.")] = 0.0,
     duration: Annotated[float | None, typer.Option(min=0, help="Seconds of the drive to play.")] = None,
     loop: Annotated[int, typer.Option(min=0, help="Times to play it; 0: until stopped.")] = 1,
+    second: Annotated[
+        list[str] | None,
+        typer.Option(metavar="BUNDLE", help="Classifier that looks at each thing the first detector finds; again."),
+    ] = None,
+    second_classes: Annotated[
+        list[str] | None,
+        typer.Option("--second-class", metavar="CLASS", help="Of the detector, that --second looks at; again."),
+    ] = None,
+    second_min_px: Annotated[
+        float, typer.Option(min=1, help="Shorter side of a box, in pixels of the frame, that --second looks at.")
+    ] = 16,
+    second_most: Annotated[
+        int, typer.Option(min=1, max=300, help="Boxes of a frame that --second looks at, best first.")
+    ] = 16,
     score: Annotated[float, typer.Option(min=0, max=1, help="Smallest score of a detection.")] = 0.3,
     nms: Annotated[float, typer.Option(min=0, max=1, help="Overlap (IoU) above which one box goes.")] = 0.65,
     publish: Annotated[
@@ -79,11 +93,14 @@ def replay(
     from engines.results import Thresholds
     from perception.commands.signals import INTERRUPTED, EndedEarly, Signals
     from perception.errors import UsageError
+    from perception.network import Crops
     from perception.replay import Replay, ReplayRequest
     from perception.summary import in_words
     from sensors.errors import EXIT_ANSWER_IS_NO
     from sensors.source import Span
 
+    if second_classes and not second:
+        raise UsageError("--second-class", "there is no network that looks at it", "give --second BUNDLE")
     if wait_readers and not publish:
         raise UsageError("--wait-readers", "there is nothing to read", "say where with --publish ENDPOINT")
     if (keys or insecure) and not publish:
@@ -96,6 +113,8 @@ def replay(
     request = ReplayRequest(
         sources=sources,
         models=model or [str(default_bundle())],
+        second=second or (),
+        crops=Crops("", tuple(second_classes or ()), second_min_px, second_most),
         engine=engine,
         threads=threads,
         rate=_rate(rate, bool(publish)),

@@ -16,12 +16,23 @@ def train(
         Path, typer.Argument(metavar="DATA", help="A mixture.toml, or one dataset: its folder or data.yaml.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of this training.")],
-    network: Annotated[str, typer.Option(help="nano, nano-patch, small or medium.")] = "nano",
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Detectors: nano, nano-patch, small, medium; classifiers: classifier-nano, classifier-small; "
+            "segmenters: segmenter-nano, segmenter-small. Default: classifier-nano for images by class "
+            "(CLASS/NAME.jpg), segmenter-nano for masks, else nano.",
+        ),
+    ] = None,
     teacher: Annotated[
         list[Path] | None,
         typer.Option(metavar="BUNDLE", help="A detector to learn from beside the labels; may be given again."),
     ] = None,
-    size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="Of the network's input.")] = "416x256",
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTHxHEIGHT", help="Of the network's input; default: 416x256, classifiers 64x64."),
+    ] = None,
     root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the paths in a mixture.toml begin; default: its folder.")
     ] = None,
@@ -41,6 +52,9 @@ def train(
     rate: Annotated[
         float | None, typer.Option(min=0, help="Highest learning rate; default: usual for the optimiser.")
     ] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip/--no-flip", help="Show pictures mirrored too; signs mean something else then.")
+    ] = True,
     weights: Annotated[
         Path | None, typer.Option(metavar="CHECKPOINT", help="Start from another training's weights.")
     ] = None,
@@ -52,7 +66,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of all chance: weights, pictures.")] = 0,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Between checkpoints, at least.")] = 60.0,
 ) -> None:
-    """Train a detector of objects on labelled images, and make a bundle of it.
+    """Train a detector, a classifier or a segmenter on labelled images, and make a bundle of it.
 
     DIR gets checkpoint.pt, curve.csv, TensorBoard's files and, at the end, the bundle `bundle`. A training that was
     killed, or stopped with Ctrl-C (130), goes on with the same command and --resume. In several
@@ -64,24 +78,29 @@ def train(
 
     _require_training()
     from engines.training.checkpoint import CHECKPOINT
-    from engines.training.datasets import open_mixture
+    from engines.training.datasets import Labels, open_mixture
     from engines.training.device import join_processes
     from engines.training.networks.cost import cost_of
-    from engines.training.networks.detector import NETWORKS, build_detector
     from engines.training.optimisation import RATES
     from engines.training.settings import Machine, Settings
+    from engines.training.tasks import TASKS, task_of
     from engines.training.trainer import train as run
 
-    one_of("--network", network, tuple(NETWORKS))
+    one_of("--network", network, tuple(name for task in TASKS for name in task.networks))
     one_of("--optimiser", optimiser, tuple(RATES))
-    width, height = parse_size(size) or (0, 0)
-    if width % 32 or height % 32:
-        raise UsageError(f"--size {size}", "is no multiple of 32 both ways", "write for example 416x256")
+    network = network or _usual_network(data)
+    task = task_of(network)
+    width, height = parse_size(size) or task.size
+    if width % task.multiple or height % task.multiple:
+        usual = f"{task.size[0]}x{task.size[1]}"
+        raise UsageError(f"--size {size}", f"is no multiple of {task.multiple} both ways", f"write for example {usual}")
+    if teacher and task.labels is not Labels.BOXES:
+        raise UsageError("--teacher", f"teaches boxes, and {network} is a {task.name}", "leave it away")
     if (output / CHECKPOINT).exists() and not resume:
         raise UsageError(str(output), "holds a training already", "go on with --resume, or choose another folder")
-    mixture = open_mixture(data, split, root=root)
-    validation = open_mixture(data, validate, root=root) if validate else None
-    cost = cost_of(build_detector(network, len(mixture.classes)), width, height)
+    mixture = open_mixture(data, split, root=root, labels=task.labels)
+    validation = open_mixture(data, validate, root=root, labels=task.labels) if validate else None
+    cost = cost_of(task.build(network, len(mixture.classes)), width, height)
     processes = join_processes(device)
     if processes.is_first:
         print(f"{network}: {cost} at {width}x{height}, classes {', '.join(mixture.classes)}")
@@ -99,6 +118,7 @@ def train(
         minutes=minutes,
         optimiser=optimiser,
         rate=rate,
+        flip=flip,
         seed=seed,
     )
     machine = Machine(device, precision, threads, workers, checkpoint_seconds)
@@ -137,6 +157,14 @@ def export(
 
     bundle = export_checkpoint(checkpoint, output, parse_size(size), replace_existing=force)
     print(f"{output}: {', '.join(bundle.labels)}")
+
+
+def _usual_network(data: Path) -> str:
+    """The smallest network of the kind that one dataset's labels are for; of a mixture a detector."""
+    from engines.datasets import format_of
+
+    usual = {"images by class": "classifier-nano", "masks": "segmenter-nano"}
+    return "nano" if data.suffix == ".toml" else usual.get(format_of(data), "nano")
 
 
 def _taught(mixture: Mixture, data: Path, teachers: list[Path], output: Path, threads: int) -> Mixture:

@@ -14,6 +14,7 @@ import cv2
 from engines.accuracy_loss import AccuracyLoss
 from engines.bundle import Bundle, load_bundle
 from engines.datasets import Dataset
+from engines.decoders.classification import Classifier
 from engines.errors import BundleError
 from engines.evaluate import Evaluation, evaluate
 from engines.results import Thresholds
@@ -269,6 +270,10 @@ def _check_kinds(networks: Sequence[Network], groups: Sequence[Groups], request:
     """Raise unless both find boxes, or both find masks of a group that is called the same."""
     baseline, candidate = groups
     name = str(networks[1].bundle.folder)
+    for network in networks:
+        if network.decoder.name == Classifier.name:
+            remedy = "give two detectors or two segmenters; `perception engine evaluate` compares classifiers"
+            raise BundleError(str(network.bundle.folder), "classifies, and has no place on a frame to compare", remedy)
     if bool(baseline) != bool(candidate):
         finds = {True: "masks", False: "boxes"}
         what = f"finds {finds[bool(candidate)]}, and the baseline finds {finds[bool(baseline)]}"

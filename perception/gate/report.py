@@ -108,8 +108,8 @@ def facts(judgement: Judgement) -> dict[str, Any]:
         "ap50": None
         if accuracy is None
         else {
-            "baseline": accuracy.before.ap50,
-            "candidate": accuracy.after.ap50,
+            "baseline": accuracy.before.value,
+            "candidate": accuracy.after.value,
             "loss_bounds": accuracy.loss_bounds,
             "images": accuracy.before.images,
         },

@@ -12,7 +12,7 @@ import numpy as np
 from engines.bundle import Bundle
 from engines.decoders import NonFiniteOutputError
 from engines.errors import EngineError
-from engines.results import Detections, Found
+from engines.results import Detections, Found, SegmentationMap
 from perception.clearance import Postprocessing
 from perception.gate.mask_figures import Groups, SeenMasks, shared_masks
 from perception.gate.matching import Seen, doubles
@@ -76,8 +76,9 @@ class Side:
         if isinstance(found, Detections):
             found = self._trackers[drive, frame.sensor].update(found, frame.stamp_ns)
         elapsed_ns = time.monotonic_ns() - began_ns
-        if not isinstance(found, Detections):
+        if isinstance(found, SegmentationMap):
             return Look(shared_masks(found, self.bundle.labels, self._groups), elapsed_ns)
+        assert isinstance(found, Detections)  # a gate refuses classifiers before it looks at a frame
         sure = found.scores > self._least[found.classes]
         named = replace(found, classes=self._name_of[found.classes])
         return Look(Seen(named, sure, doubles(named, self._thresholds.double_iou)), elapsed_ns)

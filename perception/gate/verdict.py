@@ -96,7 +96,7 @@ def _of_latency(latencies: Latencies, thresholds: GateThresholds) -> Iterator[Ro
 
 def _of_accuracy(accuracy: AccuracyLoss, thresholds: GateThresholds) -> Row:
     low, high = accuracy.loss_bounds
-    before, after = accuracy.before.ap50, accuracy.after.ap50
+    before, after = accuracy.before.value, accuracy.after.value
     measured = f"{before:.3f} to {after:.3f}, lost {accuracy.loss:+.3f} ({low:+.3f} to {high:+.3f})"
     limit = thresholds.max_ap50_loss
     return Row("AP50 on labelled images", measured, f"loses at most {limit:g}", accuracy.loss <= limit, "max_ap50_loss")

@@ -12,6 +12,7 @@ from perception.message.encoding import LedgerTimes
 from perception.message.frame_message import (
     FrameMessage,
     LedgerStamps,
+    NamedClass,
     NetworkInfo,
     NetworkStamps,
     SemanticMask,
@@ -31,6 +32,7 @@ __all__ = [
     "LedgerTimes",
     "MalformedMessageError",
     "Message",
+    "NamedClass",
     "NetworkInfo",
     "NetworkStamps",
     "PreviewMessage",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from perception.message.frame_message import (
     SCHEMA_VERSION,
     FrameMessage,
     LedgerStamps,
+    NamedClass,
     NetworkInfo,
     NetworkStamps,
     SemanticMask,
@@ -50,6 +52,7 @@ def decode_message(payload: bytes) -> FrameMessage:
     # A publisher with one network may leave its description out, but not point past those that it gave.
     if network_indexes and max(network_indexes) >= max(1, len(message.networks)):
         raise MalformedMessageError(f"a box is of network {max(network_indexes)} of {len(message.networks)}")
+    crop_classes = tuple(_named(box.crop_classes, message) for box in message.detections)
     return FrameMessage(
         schema_version=message.schema_version,
         session=message.session,
@@ -67,6 +70,8 @@ def decode_message(payload: bytes) -> FrameMessage:
         network_indexes=network_indexes,
         ledger=_ledger(message.ledger),
         masks=tuple(_mask(mask, max(1, len(message.networks))) for mask in message.masks),
+        image_classes=_named(message.image_classes, message),
+        crop_classes=crop_classes if any(crop_classes) else (),
     )
 
 
@@ -103,6 +108,15 @@ def _detections(message: pb.FrameResult) -> Detections:
         )
     except OverflowError as error:  # unsigned on the wire, signed in arrays: a publisher of ours never gets there
         raise MalformedMessageError(f"a class index or track id is out of range ({error})") from error
+
+
+def _named(found: Iterable[pb.NamedClass], message: pb.FrameResult) -> tuple[NamedClass, ...]:
+    named = tuple(NamedClass(one.class_index, one.class_name, one.score, one.network) for one in found)
+    networks = max(1, len(message.networks))
+    for one in named:
+        if one.network >= networks:
+            raise MalformedMessageError(f"its class {one.class_name!r} is of network {one.network} of {networks}")
+    return named
 
 
 def _mask(mask: pb.SemanticMask, networks: int) -> SemanticMask:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from engines.results import ClassMap, Detections, Found, SegmentationMap
+from engines.results import Classification, ClassMap, CropClasses, Detections, Found, SegmentationMap
 from perception.message import perception_pb2 as pb
 from perception.message.frame_message import SCHEMA_VERSION, NetworkInfo, Status
 
@@ -84,6 +84,8 @@ class BodyEncoder:
                 strict=True,
             )
         ]
+        crops = _crops_of(detections)
+        places = _places(detections) if crops else []
         if len(detections) > 1:
             rows.sort(key=_score, reverse=True)  # stable: of equal scores the earlier network's comes first
         add = message.detections.add
@@ -98,10 +100,20 @@ class BodyEncoder:
             box.class_name = self._labels[network][class_index]
             box.track_id = track_id
             box.network = network
+        for box, place in zip(message.detections, places, strict=bool(places)):
+            for network, class_index, score in crops.get(place, ()):
+                self._name(box.crop_classes.add(), network, class_index, score)
         for network, found in enumerate(detections):
             if isinstance(found, SegmentationMap):
                 for of_group in found.maps:
                     _fill_mask(message.masks.add(), of_group, self._labels[network], network)
+            elif isinstance(found, Classification):
+                for class_index, score in zip(found.classes.tolist(), found.scores.tolist(), strict=True):
+                    self._name(message.image_classes.add(), network, class_index, score)
+
+    def _name(self, entry: pb.NamedClass, network: int, class_index: int, score: float) -> None:
+        entry.class_index, entry.class_name = class_index, self._labels[network][class_index]
+        entry.score, entry.network = score, network
 
 
 def _fill_mask(mask: pb.SemanticMask, found: ClassMap, labels: Sequence[str], network: int) -> None:
@@ -113,6 +125,30 @@ def _fill_mask(mask: pb.SemanticMask, found: ClassMap, labels: Sequence[str], ne
     mask.run_lengths.extend(np.diff(starts, append=len(flat)).tolist())
     mask.run_classes = flat[starts].tobytes()
     mask.network = network
+
+
+def _crops_of(detections: Sequence[Found]) -> dict[tuple[int, int], list[tuple[int, int, float]]]:
+    """What networks of a second stage say, by (network, place) of the detection: (network, class, score)."""
+    crops: dict[tuple[int, int], list[tuple[int, int, float]]] = {}
+    for network, found in enumerate(detections):
+        if isinstance(found, CropClasses):
+            for row, class_index, score in zip(
+                found.rows.tolist(), found.classes.tolist(), found.scores.tolist(), strict=True
+            ):
+                crops.setdefault((found.network, row), []).append((network, class_index, score))
+    return crops
+
+
+def _places(detections: Sequence[Found]) -> list[tuple[int, int]]:
+    """(network, place) of each detection in the message's order."""
+    scored = [
+        (score, network, place)
+        for network, found in enumerate(detections)
+        if isinstance(found, Detections)
+        for place, score in enumerate(found.scores.tolist())
+    ]
+    scored.sort(key=lambda entry: entry[0], reverse=True)  # as the detections are
+    return [(network, place) for _, network, place in scored]
 
 
 def _score(row: tuple[int, list[float], float, int, int]) -> float:

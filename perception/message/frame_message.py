@@ -88,11 +88,22 @@ class SemanticMask:
         return shares
 
 
+@dataclass(frozen=True, slots=True)
+class NamedClass:
+    """What a network takes an image, or a part of it, for; `network` is a place in the message's networks."""
+
+    class_index: int
+    class_name: str
+    score: float
+    network: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameMessage:
     """One message as a reader gets it: what was found on one frame, or why nothing could be.
 
-    `class_names` and `network_indexes` run along `detections`; an index is a place in `networks`.
+    `class_names` and `network_indexes` run along `detections`; an index is a place in `networks`. So do `crop_classes`
+    where further networks looked at the detections: what they say of each; else it is empty.
     `stamp_ns` is the sensor's, on the drive's clock.
     """
 
@@ -112,6 +123,8 @@ class FrameMessage:
     network_indexes: tuple[int, ...]
     ledger: LedgerStamps
     masks: tuple[SemanticMask, ...] = ()  # one a group of classes, network by network
+    image_classes: tuple[NamedClass, ...] = ()  # what the image is as a whole, network by network, best first
+    crop_classes: tuple[tuple[NamedClass, ...], ...] = ()
 
     @property
     def topic(self) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.message.frame_message import FrameMessage
+from perception.message.frame_message import FrameMessage, NamedClass
 from perception.message.health_message import HealthMessage
 from perception.message.kinds import Message
 from perception.message.preview_message import PreviewMessage
@@ -53,17 +54,20 @@ def _frame(message: FrameMessage) -> dict[str, Any]:
                 "class": class_name,
                 "track_id": track_id,
                 "network": network,
+                "crop_classes": crop_classes,
             }
-            for box, score, class_index, class_name, track_id, network in zip(
+            for box, score, class_index, class_name, track_id, network, crop_classes in zip(
                 _shortest(found.boxes_xyxy),
                 _shortest(found.scores),
                 found.classes.tolist(),
                 message.class_names,
                 found.track_ids.tolist(),
                 message.network_indexes,
+                [_named(of_one) for of_one in message.crop_classes] or [[] for _ in message.class_names],
                 strict=True,
             )
         ],
+        "image_classes": _named(message.image_classes),
         "masks": [
             {
                 "group": mask.group,
@@ -78,6 +82,14 @@ def _frame(message: FrameMessage) -> dict[str, Any]:
         ],
         "ledger": asdict(message.ledger),
     }
+
+
+def _named(classes: Sequence[NamedClass]) -> list[dict[str, Any]]:
+    scores = _shortest(np.array([one.score for one in classes], np.float32))
+    return [
+        {"class": one.class_name, "class_index": one.class_index, "score": score, "network": one.network}
+        for one, score in zip(classes, scores, strict=True)
+    ]
 
 
 def _shortest(values: NDArray[np.float32]) -> list[Any]:

@@ -34,7 +34,7 @@ BROKEN: SensorState
 ENDED: SensorState
 
 class FrameResult(_message.Message):
-    __slots__ = ("schema_version", "session", "sequence", "sensor", "frame_sequence", "stamp_ns", "image_width", "image_height", "status", "status_reason", "networks", "detections", "ledger", "masks")
+    __slots__ = ("schema_version", "session", "sequence", "sensor", "frame_sequence", "stamp_ns", "image_width", "image_height", "status", "status_reason", "networks", "detections", "ledger", "masks", "image_classes")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class FrameResult(_message.Message):
     DETECTIONS_FIELD_NUMBER: _ClassVar[int]
     LEDGER_FIELD_NUMBER: _ClassVar[int]
     MASKS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_CLASSES_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     session: str
     sequence: int
@@ -63,7 +64,8 @@ class FrameResult(_message.Message):
     detections: _containers.RepeatedCompositeFieldContainer[Detection]
     ledger: Ledger
     masks: _containers.RepeatedCompositeFieldContainer[SemanticMask]
-    def __init__(self, schema_version: _Optional[int] = ..., session: _Optional[str] = ..., sequence: _Optional[int] = ..., sensor: _Optional[str] = ..., frame_sequence: _Optional[int] = ..., stamp_ns: _Optional[int] = ..., image_width: _Optional[int] = ..., image_height: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., status_reason: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[Network, _Mapping]]] = ..., detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., ledger: _Optional[_Union[Ledger, _Mapping]] = ..., masks: _Optional[_Iterable[_Union[SemanticMask, _Mapping]]] = ...) -> None: ...
+    image_classes: _containers.RepeatedCompositeFieldContainer[NamedClass]
+    def __init__(self, schema_version: _Optional[int] = ..., session: _Optional[str] = ..., sequence: _Optional[int] = ..., sensor: _Optional[str] = ..., frame_sequence: _Optional[int] = ..., stamp_ns: _Optional[int] = ..., image_width: _Optional[int] = ..., image_height: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., status_reason: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[Network, _Mapping]]] = ..., detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., ledger: _Optional[_Union[Ledger, _Mapping]] = ..., masks: _Optional[_Iterable[_Union[SemanticMask, _Mapping]]] = ..., image_classes: _Optional[_Iterable[_Union[NamedClass, _Mapping]]] = ...) -> None: ...
 
 class Network(_message.Message):
     __slots__ = ("name", "bundle_sha256", "engine")
@@ -76,7 +78,7 @@ class Network(_message.Message):
     def __init__(self, name: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., engine: _Optional[str] = ...) -> None: ...
 
 class Detection(_message.Message):
-    __slots__ = ("left", "top", "right", "bottom", "score", "class_index", "class_name", "track_id", "network")
+    __slots__ = ("left", "top", "right", "bottom", "score", "class_index", "class_name", "track_id", "network", "crop_classes")
     LEFT_FIELD_NUMBER: _ClassVar[int]
     TOP_FIELD_NUMBER: _ClassVar[int]
     RIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +88,7 @@ class Detection(_message.Message):
     CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
     TRACK_ID_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
+    CROP_CLASSES_FIELD_NUMBER: _ClassVar[int]
     left: float
     top: float
     right: float
@@ -95,7 +98,20 @@ class Detection(_message.Message):
     class_name: str
     track_id: int
     network: int
-    def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., right: _Optional[float] = ..., bottom: _Optional[float] = ..., score: _Optional[float] = ..., class_index: _Optional[int] = ..., class_name: _Optional[str] = ..., track_id: _Optional[int] = ..., network: _Optional[int] = ...) -> None: ...
+    crop_classes: _containers.RepeatedCompositeFieldContainer[NamedClass]
+    def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., right: _Optional[float] = ..., bottom: _Optional[float] = ..., score: _Optional[float] = ..., class_index: _Optional[int] = ..., class_name: _Optional[str] = ..., track_id: _Optional[int] = ..., network: _Optional[int] = ..., crop_classes: _Optional[_Iterable[_Union[NamedClass, _Mapping]]] = ...) -> None: ...
+
+class NamedClass(_message.Message):
+    __slots__ = ("class_index", "class_name", "score", "network")
+    CLASS_INDEX_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    class_index: int
+    class_name: str
+    score: float
+    network: int
+    def __init__(self, class_index: _Optional[int] = ..., class_name: _Optional[str] = ..., score: _Optional[float] = ..., network: _Optional[int] = ...) -> None: ...
 
 class SemanticMask(_message.Message):
     __slots__ = ("group", "class_names", "width", "height", "run_lengths", "run_classes", "network")

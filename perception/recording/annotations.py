@@ -25,9 +25,10 @@ def annotations_of(found: pb.FrameResult) -> bytes:
         for x, y in ((box.left, box.top), (box.right, box.top), (box.right, box.bottom), (box.left, box.bottom)):
             outline.points.add(x=x, y=y)
         track = f" {box.track_id}" if box.track_id else ""
+        crops = "".join(f" > {one.class_name} {one.score:.2f}" for one in box.crop_classes)
         text = message.texts.add(
             timestamp=message.timestamp,
-            text=f"{box.class_name}{track} {box.score:.2f}",
+            text=f"{box.class_name}{track} {box.score:.2f}{crops}",
             font_size=14,
             text_color=Color(r=1, g=1, b=1, a=1),
             background_color=colour,

@@ -162,10 +162,33 @@ class MapFamily:
         return {f"out_{index}": shape for index, shape in enumerate(self.shapes.values())}
 
 
+def encode_class(best: int, score: float) -> OutputTables:
+    """Logits whose softmax gives one class this score, and the others what is left in a known order: 0, 1, 2, ..."""
+    shares = np.arange(CLASSES, 0, -1, dtype=np.float64)
+    shares[best] = 0
+    shares *= (1 - score) / shares.sum()
+    shares[best] = score
+    return {"logits": (np.log(shares) + 3).astype(np.float32)}
+
+
+@dataclass(frozen=True)
+class ClassFamily:
+    """Of networks that say what a picture is as a whole."""
+
+    encode: Callable[[int, float], OutputTables]
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """The same by the network's name, which says nothing."""
+        return {f"out_{index}": shape for index, shape in enumerate(self.shapes.values())}
+
+
 BOX_FAMILIES = {
     "yolox": BoxFamily(encode_yolox, {"predictions": (1, TOTAL, 5 + CLASSES)}),
     "yolov8": BoxFamily(encode_yolov8, {"predictions": (1, 4 + CLASSES, TOTAL)}),
     "nanodet": BoxFamily(encode_nanodet, {role: table.shape for role, table in encode_nanodet([]).items()}),
 }
 MAP_FAMILIES = {"segmentation": MapFamily(encode_maps, MAP_SHAPES)}
-FAMILIES: dict[str, BoxFamily | MapFamily] = {**BOX_FAMILIES, **MAP_FAMILIES}
+CLASS_FAMILIES = {"classification": ClassFamily(encode_class, {"logits": (1, CLASSES)})}
+FAMILIES: dict[str, BoxFamily | MapFamily | ClassFamily] = {**BOX_FAMILIES, **MAP_FAMILIES, **CLASS_FAMILIES}

@@ -1,8 +1,9 @@
 """The Decoder contract, held against every entry of `DECODERS`.
 
 A family joins by its line in `decoder_families`. Each promise is a `check_...`; what its subject is annotated with says
-whom it binds: a `Subject` every decoder, a `BoxSubject` detectors, a `MapSubject` those that give pixels their classes.
-All are run over all whom they bind, and over decoders that break them, which they have to catch.
+whom it binds: a `Subject` every decoder, a `BoxSubject` detectors, a `MapSubject` those that give pixels their classes,
+a `ClassSubject` those that say what a picture is. All are run over all whom they bind, and over decoders that break
+them, which they have to catch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from decoder_families import (
     HEIGHT,
     WIDTH,
     BoxFamily,
+    ClassFamily,
     ClassMaps,
     MapFamily,
     OutputTables,
@@ -31,7 +33,7 @@ from numpy.typing import NDArray
 
 from engines.decoders import DECODERS, Decoder, MisfitError, NonFiniteOutputError
 from engines.letterbox import Fit, Geometry, geometry
-from engines.results import Detections, Found, SegmentationMap, Thresholds
+from engines.results import Classification, CropClasses, Detections, Found, SegmentationMap, Thresholds
 
 # Apart from each other, of three sizes (and so strides), best first.
 APART = [
@@ -95,7 +97,26 @@ class MapSubject(Subject):
         return {one.group: one.classes for one in found.maps}
 
 
+@dataclass(frozen=True)
+class ClassSubject(Subject):
+    family: ClassFamily
+
+    def outputs(self, *, other: bool = False) -> OutputTables:
+        return self.family.encode(5, 0.75) if other else self.family.encode(2, 0.5)
+
+    def quiet(self) -> OutputTables:
+        return self.family.encode(0, 1 / CLASSES)
+
+    def decode(self, outputs: OutputTables, thresholds: Thresholds = ALL) -> Classification:
+        found = self.make().decode(outputs, WHOLE_INPUT, thresholds)
+        assert isinstance(found, Classification)
+        return found
+
+
 def arrays_of(found: Found) -> list[NDArray[Any]]:
+    assert not isinstance(found, CropClasses)  # no decoder's
+    if isinstance(found, Classification):
+        return [found.classes, found.scores]
     if isinstance(found, SegmentationMap):
         return [one.classes for one in found.maps]
     return [found.boxes_xyxy, found.scores, found.classes, found.track_ids]
@@ -411,12 +432,68 @@ def check_absurd_values_still_give_classes_and_no_warning(subject: MapSubject) -
         np.testing.assert_array_equal(classes, table.argmax(axis=0) if channels > 1 else table[0] > 0)
 
 
+# --- what a picture is ----------------------------------------------------------------------------------
+
+
+def check_the_class_is_found_with_the_next_likely_behind_it(subject: ClassSubject) -> None:
+    for best in range(CLASSES):
+        found = subject.decode(subject.family.encode(best, 0.6))
+        others = [index for index in range(CLASSES) if index != best]
+        assert found.classes.tolist() == [best, *others][:5]
+        assert [found.classes.dtype, found.scores.dtype] == [np.int32, np.float32]
+        shares = np.array([CLASSES - index for index in others], np.float64)
+        np.testing.assert_allclose(found.scores, [0.6, *(0.4 * shares / shares.sum())][:5], atol=1e-5)
+
+
+def check_no_threshold_hides_what_a_picture_is(subject: ClassSubject) -> None:
+    outputs = subject.outputs()
+    strict = Thresholds(score=0.99, score_by_class=((2, 1.0),), max_detections=1)
+    assert_equal(subject.decode(outputs, strict), subject.decode(outputs))
+
+
+def check_of_equal_logits_the_first_class_wins(subject: ClassSubject) -> None:
+    outputs = {role: np.full_like(table, 3) for role, table in subject.quiet().items()}
+    found = subject.decode(outputs)
+    assert found.classes.tolist() == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose(found.scores, 1 / CLASSES, atol=1e-6)
+
+
+def check_a_logit_that_is_not_finite_is_an_error(subject: ClassSubject) -> None:
+    for bad in (np.nan, np.inf, -np.inf):
+        for position in range(CLASSES):
+            outputs = subject.outputs()
+            for role, table in outputs.items():
+                table[position] = bad
+                with pytest.raises(NonFiniteOutputError, match=f"^output '{role}' holds NaN or infinity$"):
+                    subject.decode(outputs)
+
+
+def check_absurd_logits_give_scores_from_0_to_1_and_no_warning(subject: ClassSubject) -> None:
+    largest = np.finfo(np.float32).max
+    random = np.random.default_rng(3)
+    for _ in range(50):
+        values = random.choice(np.float32([-largest, -1e-45, 0, 1e-45, largest]), CLASSES)
+        found = subject.decode({"logits": values})
+        assert found.classes[0] == values.argmax()
+        assert ((found.scores >= 0) & (found.scores <= 1)).all()
+        assert (np.diff(found.scores) <= 0).all()
+
+
+def check_half_precision_logits_are_decoded(subject: ClassSubject) -> None:
+    outputs = {role: table.astype(np.float16) for role, table in subject.outputs().items()}
+    found, expected = subject.decode(outputs), subject.decode(subject.outputs())
+    assert found.classes.tolist() == expected.classes.tolist()
+    np.testing.assert_allclose(found.scores, expected.scores, atol=2e-3)
+
+
 CHECKS = {name.removeprefix("check_"): check for name, check in list(globals().items()) if name.startswith("check_")}
 
 
 def subject_of(name: str, decoder: type[Decoder]) -> Subject:
     family = FAMILIES[name]
-    return BoxSubject(decoder, family) if isinstance(family, BoxFamily) else MapSubject(decoder, family)
+    if isinstance(family, BoxFamily):
+        return BoxSubject(decoder, family)
+    return MapSubject(decoder, family) if isinstance(family, MapFamily) else ClassSubject(decoder, family)
 
 
 def bound_by(promise: str, subject: Subject) -> bool:
@@ -438,7 +515,7 @@ def test_a_decoder_keeps_its_promises(name: str, promise: str) -> None:
 
 def test_every_promise_binds_somebody() -> None:
     kinds = {check.__annotations__["subject"] for check in CHECKS.values()}
-    assert kinds == {"Subject", "BoxSubject", "MapSubject"}
+    assert kinds == {"Subject", "BoxSubject", "MapSubject", "ClassSubject"}
 
 
 # Decoders that are right but for one mistake. `Right` stands for any detector, `RightMap` for any of class maps.
@@ -621,3 +698,87 @@ def test_a_broken_promise_of_a_map_is_caught(promise: str, bad: type[Decoder]) -
     CHECKS[promise](subject_of("segmentation", RightMap))
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         CHECKS[promise](subject_of("segmentation", bad))
+
+
+RightClass: Any = DECODERS["classification"]
+
+
+def mistaken_class(
+    before: Callable[[Any, Geometry, Thresholds], Arguments] = lambda *arguments: arguments,
+    after: Callable[[Classification], Classification] = lambda found: found,
+) -> type[Decoder]:
+    class Mistaken(RightClass):  # type: ignore[misc]
+        def decode(self, outputs: Any, geometry: Geometry, thresholds: Thresholds) -> Classification:
+            return after(super().decode(*before(outputs, geometry, thresholds)))
+
+    return Mistaken
+
+
+def spoils_a_logit(outputs: Any, place: Geometry, thresholds: Thresholds) -> Arguments:
+    outputs["logits"][0] += 1
+    return outputs, place, thresholds
+
+
+class HidesTheUnlikely(RightClass):  # type: ignore[misc]
+    def decode(self, outputs: Any, geometry: Geometry, thresholds: Thresholds) -> Classification:
+        found: Classification = super().decode(outputs, geometry, thresholds)
+        likely = found.scores > thresholds.score
+        return Classification(found.classes[likely], found.scores[likely])
+
+
+class OverflowsAtOnce(RightClass):  # type: ignore[misc]
+    def decode(self, outputs: Any, geometry: Geometry, thresholds: Thresholds) -> Classification:
+        powers = np.exp(outputs["logits"])
+        best = np.argsort(-powers, kind="stable")[:5]
+        return Classification(best.astype(np.int32), (powers / powers.sum())[best].astype(np.float32))
+
+
+class KeepsTheLogits(RightClass):  # type: ignore[misc]
+    def decode(self, outputs: Any, geometry: Geometry, thresholds: Thresholds) -> Classification:
+        found: Classification = super().decode(outputs, geometry, thresholds)
+        view = outputs["logits"][: len(found)]
+        view[:] = found.scores
+        return replace(found, scores=view)
+
+
+class TakesAnyTable(RightClass):  # type: ignore[misc]
+    @classmethod
+    def match(cls, shapes: Any, *_: object) -> dict[str, str]:
+        return {"logits": next(iter(shapes))}
+
+
+CLASS_MISTAKES: list[tuple[str, type[Decoder]]] = [
+    (
+        "the_class_is_found_with_the_next_likely_behind_it",
+        mistaken_class(after=lambda f: replace(f, classes=f.classes[::-1])),
+    ),
+    (
+        "the_class_is_found_with_the_next_likely_behind_it",
+        mistaken_class(after=lambda f: replace(f, scores=np.sqrt(f.scores))),
+    ),
+    ("no_threshold_hides_what_a_picture_is", HidesTheUnlikely),
+    (
+        "of_equal_logits_the_first_class_wins",
+        mistaken_class(lambda o, g, t: ({role: table + np.arange(len(table)) for role, table in o.items()}, g, t)),
+    ),
+    (
+        "a_logit_that_is_not_finite_is_an_error",
+        mistaken_class(lambda o, g, t: ({role: np.nan_to_num(table) for role, table in o.items()}, g, t)),
+    ),
+    ("decoding_is_pure", mistaken_class(spoils_a_logit)),
+    ("results_outlive_the_engines_memory", KeepsTheLogits),
+    ("networks_of_other_families_are_refused", TakesAnyTable),
+    ("open_sizes_are_refused", TakesAnyTable),
+]
+
+
+@pytest.mark.parametrize(("promise", "bad"), CLASS_MISTAKES)
+def test_a_broken_promise_of_a_class_is_caught(promise: str, bad: type[Decoder]) -> None:
+    CHECKS[promise](subject_of("classification", RightClass))
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        CHECKS[promise](subject_of("classification", bad))
+
+
+def test_an_early_overflow_of_the_softmax_is_caught() -> None:
+    with pytest.raises(RuntimeWarning, match="overflow"):
+        CHECKS["absurd_logits_give_scores_from_0_to_1_and_no_warning"](subject_of("classification", OverflowsAtOnce))

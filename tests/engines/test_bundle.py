@@ -174,7 +174,7 @@ def test_what_is_no_folder_is_refused_with_the_command_that_makes_one(folder: Pa
 
 
 def test_an_unknown_decoder_is_named_with_the_nearest_known() -> None:
-    message = r'decoder "yolo8" is unknown \(did you mean "yolov8"\?\); use one of nanodet, segmentation, yolov8, yolox'
+    message = r'decoder "yolo8" is unknown \(did you mean "yolov8"\?\); use one of classification, nanodet'
     with pytest.raises(BundleError, match=message):
         build_decoder("yolo8", {"predictions": (7, 21)}, 32, 32)
     with pytest.raises(BundleError, match='decoder "resnet" is unknown; use one of'):

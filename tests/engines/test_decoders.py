@@ -99,6 +99,7 @@ def test_families_want_their_pixels_as_their_networks_were_trained() -> None:
         "yolov8": Pixels("RGB", 1 / 255, fit=Fit.LETTERBOX_CENTRED, pad=114),
         "nanodet": Pixels("BGR", 1.0, (103.53, 116.28, 123.675), (57.375, 57.12, 58.395), Fit.STRETCH),
         "segmentation": Pixels("RGB", 1 / 255, fit=Fit.STRETCH),
+        "classification": Pixels("RGB", 1 / 255, fit=Fit.STRETCH),
     }
 
 
@@ -152,7 +153,8 @@ def test_shapes_name_their_family(shapes: Any, width: int, height: int, name: st
         ({"o": (1, 360, 640, 2)}, 640, 360),  # channels last
         ({"o": (1, 360, 640)}, 640, 360),  # classes already, not their scores
         ({"o": (1, 1, 1, 43)}, 30, 30),
-        ({"Identity:0": (1, 43)}, 30, 30),
+        ({"Identity:0": (1, 1)}, 30, 30),  # one value is no choice
+        ({"Identity:0": (43, 2)}, 30, 30),  # of several pictures
     ],
 )
 def test_other_networks_fit_no_family(shapes: Any, width: int, height: int) -> None:
@@ -234,7 +236,7 @@ def test_an_unknown_decoder_is_refused_with_the_near_spelling() -> None:
         build_decoder("yolo8", {}, 320, 320)
     assert str(caught.value) == (
         'bundle.toml: decoder "yolo8" is unknown (did you mean "yolov8"?); '
-        "use one of nanodet, segmentation, yolov8, yolox"
+        "use one of classification, nanodet, segmentation, yolov8, yolox"
     )
     with pytest.raises(BundleError, match=r'"segments" is unknown \(did you mean "segmentation"\?\); use one of'):
         build_decoder("segments", {}, 320, 320)

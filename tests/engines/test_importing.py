@@ -24,7 +24,7 @@ from engines.importing import ImportOptions, coco_labels, import_network
 from engines.letterbox import Fit
 from engines.passport import read_passport
 from engines.probe import Finding, advice, probe
-from engines.results import Detections, Found, SegmentationMap, Thresholds
+from engines.results import Classification, Detections, Found, SegmentationMap, Thresholds
 from engines.runtime import open_engine
 from sensors.opening import open_source
 
@@ -118,6 +118,21 @@ def test_coco_has_its_80_names_in_order() -> None:
     labels = coco_labels()
     assert len(labels) == 80
     assert (labels[0], labels[2], labels[7], labels[79]) == ("person", "car", "truck", "toothbrush")
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_classifier_is_recognised_and_whether_its_softmax_is_inside(
+    softmax: bool, layout: Any, tmp_path: Path
+) -> None:
+    bundle = tiny_networks.make_classifier_bundle(tmp_path / "colours", softmax=softmax, layout=layout, free_batch=True)
+    assert bundle.settings.decoder == "classification"
+    assert bundle.settings.outputs == {"probabilities" if softmax else "logits": "classes"}
+    seen = everything_found(bundle, tiny_networks.solid(0, 255, 0))
+    assert isinstance(seen, Classification)
+    assert bundle.labels[seen.classes[0]] == "green"
+    assert seen.scores[0] == pytest.approx(1, abs=1e-3)
+    assert seen.scores.sum() == pytest.approx(1)
 
 
 def test_a_second_output_needs_its_role_named(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.errors import BundleError
-from perception.config import Vehicle
+from perception.config import NetworkSettings, Vehicle
 from perception.errors import UsageError
+from perception.network import Crops
 from sensors.errors import EdgePerceptionError
 
 GOOD = """
@@ -38,6 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("vehicle")
     (path / "bundles").mkdir()
     tiny_networks.make_bundle(path / "bundles" / "tiny")
+    tiny_networks.make_classifier_bundle(path / "bundles" / "colours")
     return path
 
 
@@ -67,7 +69,7 @@ def test_everything_that_is_said_is_taken(folder: Path) -> None:
     ("old", "new", "message"),
     [
         ("every = 2", "evry = 2", "camera.0.evry: is no key here; did you mean 'every'?"),
-        ("nms = 0.5", "xyz = 0.5", "network.0.xyz: is no key here; known are bundle, engine"),
+        ("nms = 0.5", "xyz = 0.5", "network.0.xyz: is no key here; known are bundle, crops_classes"),
         ("[publish]", "[publsh]", "publsh: is no key here; did you mean 'publish'?"),
         ("every = 2", 'every = "two"', "camera.0.every: input should be a valid integer"),
         ("every = 2", 'every = "2"', "camera.0.every: input should be a valid integer"),
@@ -117,7 +119,43 @@ def test_any_bytes_are_refused_in_words(folder: Path, content: bytes) -> None:
 def test_the_example_has_every_key_and_is_good(folder: Path, tmp_path: Path) -> None:
     example = (Path(__file__).parents[2] / "deploy" / "vehicle.toml").read_text()
     people = example.replace("bundles/road", str(folder / "bundles" / "tiny")).replace("person = ", "red = ")
+    people = people.replace("# [[network]]", "[[network]]").replace("# bundle =", "bundle =")
+    people = people.replace("# crops_", "crops_").replace("bundles/signs", str(folder / "bundles" / "colours"))
+    people = people.replace('crops_of = "road"', 'crops_of = "tiny"').replace("traffic_sign", "red")
     settings = vehicle(tmp_path, people).settings
     assert settings.publish is not None
-    for part in (settings.camera[0], settings.network[0], settings.publish, settings.record, settings):
+    for part in (settings.camera[0], settings.publish, settings.record, settings):
         assert part.model_fields_set == set(type(part).model_fields)
+    keys = set().union(*(network.model_fields_set for network in settings.network))
+    assert keys == set(NetworkSettings.model_fields)
+    assert settings.network[1].crops == Crops("tiny", ("red",), 16, 16)
+
+
+CROPS = """
+[[network]]
+bundle = "bundles/colours"
+crops_of = "tiny"
+crops_classes = ["red"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'crops_of = "tiny"',
+            'crops_of = "tny"',
+            "network.1.crops_of: ",
+        ),
+        ('crops_of = "tiny"', "", "network.1: crops_classes: no crops_of is given; name the network"),
+        ('["red"]', '["rot"]', "which is no class of tiny"),
+        ("bundles/colours", "bundles/tiny", "its decoder is yolov8"),
+        ('["red"]', '["red"]\ncrops_most = 0', "network.1.crops_most: input should be greater than or equal to 1"),
+        ('["red"]', '["red"]\ncrops_min_px = nan', "network.1.crops_min_px: input should be a finite number"),
+    ],
+)
+def test_a_second_stage_that_does_not_fit_is_named_with_its_key(old: str, new: str, message: str, folder: Path) -> None:
+    vehicle(folder, GOOD + CROPS)
+    with pytest.raises(UsageError) as error:
+        vehicle(folder, GOOD + CROPS.replace(old, new))
+    assert message in str(error.value)

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.results import ClassMap, Detections, SegmentationMap
+from engines.results import Classification, ClassMap, CropClasses, Detections, SegmentationMap
 from perception.message import (
     Digest,
     LedgerStamps,
     MalformedMessageError,
+    NamedClass,
     NetworkInfo,
     NetworkStamps,
     Status,
@@ -236,11 +237,65 @@ def test_json_has_the_words_of_the_schema_and_short_numbers() -> None:
         "class": "car",
         "track_id": 1,
         "network": 0,
+        "crop_classes": [],
     }
     assert as_json["ledger"]["published_ns"] == LEDGER["published_ns"]
     assert as_json["masks"] == []
     schema = {field.name for field in pb.FrameResult.DESCRIPTOR.fields}
     assert set(as_json) == schema | {"topic"}
+
+
+def test_what_a_second_network_says_stays_with_its_box() -> None:
+    """Boxes of two detectors are sorted together by score; two classifiers look at those of the second one."""
+    networks = [NetworkInfo(name, "ab" * 32, "onnxruntime") for name in ("road", "things", "signs", "lights")]
+    first, second = (
+        Detections(
+            np.array([[n, 0, n + 9, 9] for n in places], np.float32),
+            np.array(scores, np.float32),
+            np.zeros(len(places), np.int32),
+        )
+        for places, scores in (((0, 1), (0.9, 0.5)), ((2, 3, 4), (0.8, 0.5, 0.1)))
+    )
+    of_signs = CropClasses(1, np.array([0, 2]), np.array([1, 0], np.int32), np.float32([0.75, 0.5]))
+    of_lights = CropClasses(1, np.array([2]), np.array([1], np.int32), np.float32([0.25]))
+    body = BodyEncoder(networks, [("car",), ("box",), ("stop", "yield"), ("red", "green")]).encode(
+        sequence=0,
+        sensor="front",
+        frame_sequence=0,
+        stamp_ns=0,
+        status=Status.OK,
+        detections=[first, second, of_signs, of_lights],
+    )
+    message = decode_message(body + encode_tail("session", None))
+    assert message.detections.boxes_xyxy[:, 0].tolist() == [0, 2, 1, 3, 4]
+    yielding, stop, green = (
+        NamedClass(1, "yield", 0.75, 2),
+        NamedClass(0, "stop", 0.5, 2),
+        NamedClass(1, "green", 0.25, 3),
+    )
+    assert message.crop_classes == ((), (yielding,), (), (), (stop, green))
+    as_json = to_json_dict(message)
+    said = {"class": "yield", "class_index": 1, "score": 0.75, "network": 2}
+    assert [box["crop_classes"] for box in as_json["detections"]][:3] == [[], [said], []]
+
+
+def test_what_an_image_is_comes_back_as_it_was() -> None:
+    found = Classification(np.array([2, 0], np.int32), np.float32([0.75, 0.25]))
+    body = BodyEncoder([ROAD], [("sun", "rain", "fog")]).encode(
+        sequence=0, sensor="front", frame_sequence=0, stamp_ns=0, status=Status.OK, detections=[found]
+    )
+    message = decode_message(body + encode_tail("session", None))
+    assert message.image_classes == (NamedClass(2, "fog", 0.75, 0), NamedClass(0, "sun", 0.25, 0))
+    assert message.crop_classes == ()
+
+
+def test_a_class_of_a_network_that_is_not_there_is_refused() -> None:
+    for place in ("image", "crop"):
+        message = pb.FrameResult.FromString(a_payload())
+        classes = message.image_classes if place == "image" else message.detections[0].crop_classes
+        classes.add(class_name="stop", network=1)
+        with pytest.raises(MalformedMessageError, match=r"its class 'stop' is of network 1 of 1"):
+            decode_message(message.SerializeToString())
 
 
 LANES = ("background", "drivable", "background", "dashed", "solid")

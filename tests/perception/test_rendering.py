@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines.results import ClassMap, Detections, SegmentationMap
+from engines.results import Classification, ClassMap, CropClasses, Detections, SegmentationMap
 from perception.errors import UsageError
 from perception.rendering import VideoWriter, colour_of, draw
 from perception.whole_file import whole_file
@@ -288,3 +288,20 @@ def test_a_file_that_nothing_was_written_into_takes_no_name(tmp_path: Path) -> N
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["old.jsonl"]
     assert (tmp_path / "old.jsonl").read_text() == "before"
+
+
+def test_what_a_second_network_says_lengthens_the_label_of_its_box_alone() -> None:
+    one, other = (100, 150, 130, 300), (100, 400, 130, 500)
+    labels = [*LABELS, ("stop", "yield")]
+    plain = changed(draw(blank(), [found(one, other)], LABELS))
+    crops = CropClasses(0, np.array([1]), np.array([1], np.int32), np.float32([0.75]))
+    drawn = changed(draw(blank(), [found(one, other), crops], labels))
+    np.testing.assert_array_equal(drawn[:350], plain[:350])
+    assert drawn[385:399].any(axis=0).sum() > 1.5 * plain[385:399].any(axis=0).sum()
+
+
+def test_what_the_whole_image_is_stands_in_the_corner() -> None:
+    drawn = changed(draw(blank(), [Classification(np.array([1, 0], np.int32), np.float32([0.9, 0.1]))], LABELS))
+    assert drawn[:40, :150].any()
+    assert not drawn[60:].any()
+    assert not drawn[:, 300:].any()

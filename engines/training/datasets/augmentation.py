@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.letterbox import Fit, geometry
-from engines.training.datasets.example import Example
+from engines.training.datasets.example import UNLABELLED, Example
 from engines.training.datasets.mixture import Mixture
 from engines.training.datasets.weather import blurred, coloured, night, rain
 
 PAD = 114  # grey around pictures: what bundles are padded with
-UNLABELLED = 255  # in masks: no class, nothing is learned there
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class Augmentation:
     blur_px: float = 1.8  # sigma at most, or half the length of a movement
     night: float = 0.08  # probability: dark, tinted, noisy, lamps glowing
     rain: float = 0.06  # probability: streaks and haze
+    erase: float = 0.0  # probability: a patch of grey (DeVries and Taylor 2017), where the whole picture has a class
     min_visible: float = 0.25  # parts of a box that stay in the picture; less is ignored, not unlearned
     min_side_px: float = 3.0  # a box that became smaller is ignored: below half of the finest stride
 
@@ -63,6 +63,31 @@ class Augmentation:
             rain=0,
             min_side_px=0,
         )
+
+    @staticmethod
+    def of_crops() -> Augmentation:
+        """For small pictures of one thing each, which fills them: as another crop would show it."""
+        return Augmentation(
+            mosaic=0,
+            scale=(0.8, 1.35),
+            stretch=0.15,
+            translate=0.1,
+            rotate_deg=8,
+            shear_deg=6,
+            hue=0.02,
+            saturation=0.4,
+            brightness=0.3,
+            blur=0.05,
+            blur_px=0.7,
+            night=0.03,
+            rain=0,
+            erase=0.5,
+        )
+
+    @staticmethod
+    def of_scenes() -> Augmentation:
+        """For pictures of which every pixel has its class: near ones more often, since far ones are grey around."""
+        return Augmentation(mosaic=0, scale=(0.9, 2.0), rotate_deg=3)
 
 
 def augment(
@@ -101,7 +126,14 @@ def letterboxed(example: Example, width: int, height: int, fit: Fit = Fit.LETTER
     inside = canvas[place.top : place.top + place.height, place.left : place.left + place.width]
     inside[:] = cv2.resize(example.image, (place.width, place.height), interpolation=cv2.INTER_LINEAR)
     boxes, ignored = place.to_input(example.boxes_xyxy), place.to_input(example.ignored_xyxy)
-    return Example(canvas, boxes, example.classes, ignored, example.labelled, example.confidences)
+    mask = None
+    if example.mask is not None:
+        mask = np.full((height, width), UNLABELLED, np.uint8)
+        inside = mask[place.top : place.top + place.height, place.left : place.left + place.width]
+        inside[:] = cv2.resize(example.mask, (place.width, place.height), interpolation=cv2.INTER_NEAREST)
+    return Example(
+        canvas, boxes, example.classes, ignored, example.labelled, example.confidences, example.category, mask
+    )
 
 
 def _placed(
@@ -211,4 +243,15 @@ def varied(
         mask = np.asarray(
             cv2.warpAffine(mask, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=(UNLABELLED,)), np.uint8
         )
-    return _looks(np.asarray(canvas, np.uint8), settings, rng), mask
+    picture = _looks(np.asarray(canvas, np.uint8), settings, rng)
+    return (_erased(picture, rng) if rng.random() < settings.erase else picture), mask
+
+
+def _erased(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The picture with a patch of grey: a class is to be known by more than one of its parts."""
+    height, width = image.shape[:2]
+    rows, columns = (round(side * rng.uniform(0.2, 0.5)) for side in (height, width))
+    top, left = int(rng.integers(0, height - rows + 1)), int(rng.integers(0, width - columns + 1))
+    erased = image.copy()
+    erased[top : top + rows, left : left + columns] = PAD
+    return erased

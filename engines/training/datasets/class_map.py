@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engines.datasets import ANY_CLASS, LabelledImage
 from engines.errors import DatasetError
+from engines.training.datasets.example import UNLABELLED
 from engines.training.datasets.riders import Riders
 
 _BACKGROUND, _IGNORED = -1, -2
@@ -35,6 +36,12 @@ class ClassMap:
         found = (ours >= 0) & ~crowd & has_area
         ignored = ((ours == _IGNORED) | ((ours >= 0) & crowd)) & has_area
         return boxes[found].astype(np.float32), ours[found].astype(np.int64), boxes[ignored].astype(np.float32)
+
+    def masked(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A mask of their classes as one of ours; `UNLABELLED` where it is none, or set aside."""
+        table = np.full(256, UNLABELLED, np.uint8)
+        table[: len(self.targets)] = np.where(self.targets >= 0, self.targets, UNLABELLED)
+        return table[mask]
 
     def relabelled(self, image: LabelledImage) -> LabelledImage:
         """The image with its boxes as they are learned from; what is ignored is a crowd of any class."""

@@ -16,9 +16,9 @@ from threading import Lock
 import cv2
 import numpy as np
 
-from engines.datasets import Dataset, LabelledImage, read_pixels
+from engines.datasets import Dataset, LabelledImage, check_mask_size, read_mask, read_pixels
 from engines.training.datasets.class_map import ClassMap
-from engines.training.datasets.example import Example
+from engines.training.datasets.example import Example, Labels
 
 CACHE_BYTES = 4 << 30  # decoded images that are kept: half of a small training machine's memory
 
@@ -41,6 +41,7 @@ class Mixture:
 
     classes: tuple[str, ...]
     parts: tuple[Part, ...]
+    labels: Labels = Labels.BOXES  # what of the images is given: what teachers find are boxes
     teachers: tuple[dict[str, str], ...] = ()  # name and hash of the networks whose findings are among the boxes
 
     def __init__(
@@ -50,8 +51,10 @@ class Mixture:
         *,
         cache_bytes: int = CACHE_BYTES,
         longest_side: int | None = None,
+        labels: Labels = Labels.BOXES,
     ) -> None:
         """`longest_side`: images that are longer, in pixels, are scaled down as they are read."""
+        self.labels = labels
         self.classes = tuple(classes)
         self.parts = tuple(parts)
         self._longest_side = longest_side
@@ -91,22 +94,40 @@ class Mixture:
         return example
 
     def _made(self, index: int) -> Example:
-        labelled = self._image(index)
+        labelled, class_map = self._image(index), self.part_of(index).class_map
         image = read_pixels(labelled.path)
-        height, width = image.shape[:2]
-        boxes = labelled.boxes_xyxy(width, height)
-        if self._longest_side is not None and max(width, height) > self._longest_side:
-            factor = self._longest_side / max(width, height)
-            size = max(1, round(width * factor)), max(1, round(height * factor))
+        full = image.shape[1], image.shape[0]
+        size = self._size(*full)
+        if size != full:
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-            boxes = boxes * np.array([size[0] / width, size[1] / height] * 2)
-            width, height = size
-        boxes = np.clip(boxes, 0, [width, height] * 2)
-        found, classes, ignored = self.part_of(index).class_map.apply(boxes, labelled.classes, labelled.crowd)
-        example = Example(image, found, classes, ignored, self.part_of(index).class_map.labelled)
-        for array in (image, found, classes, ignored):
-            array.flags.writeable = False
+        if self.labels is Labels.BOXES:
+            boxes = np.clip(labelled.boxes_xyxy(*full) * np.divide(size * 2, full * 2), 0, size * 2)
+            found, classes, ignored = class_map.apply(boxes, labelled.classes, labelled.crowd)
+            example = Example(image, found, classes, ignored, class_map.labelled)
+        elif self.labels is Labels.CATEGORIES:
+            assert labelled.category is not None  # `open_mixture` takes no others
+            category = int(class_map.targets[labelled.category])
+            example = Example.without_boxes(image, class_map.labelled, category=category)
+        else:
+            assert labelled.mask is not None
+            mask = read_mask(labelled.mask)
+            check_mask_size(labelled.mask, mask, *full)
+            mask = class_map.masked(mask)
+            if size != full:
+                mask = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+            example = Example.without_boxes(image, class_map.labelled, mask=mask)
+        for array in (example.image, example.boxes_xyxy, example.classes, example.ignored_xyxy, example.mask):
+            if array is not None:
+                array.flags.writeable = False
         return example
+
+    def _size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that an image of this size is kept at."""
+        longest = max(width, height)
+        if self._longest_side is None or longest <= self._longest_side:
+            return width, height
+        factor = self._longest_side / longest
+        return max(1, round(width * factor)), max(1, round(height * factor))
 
     def shares(self) -> list[float]:
         """The share of all draws that each part has."""

@@ -13,7 +13,6 @@ their scores learn what an objectness would say.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -21,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from engines.decoders.grids import STRIDES, cell_corners
-from engines.training.networks.blocks import ConvBnRelu, PooledContext, Residual
+from engines.training.networks.backbone import Backbone
+from engines.training.networks.blocks import ConvBnRelu, PooledContext
 
 BOX = 4  # channels of a box before the classes
-FULL_SCALE = 255.0  # of a pixel as it comes in; folded into the first convolution when the network is exported
 PRIOR = 0.01  # of a class in a cell before anything is learnt (Lin et al. 2017, "Focal Loss", section 4.1)
 FIRST_SIZE = 3.0  # strides, of every box before anything is learnt: most objects of a level are about that large
 _MAX_LOG_SIZE = 6.0  # exp(6) strides are 403 cells: wider than any image; keeps an early step from overflowing
@@ -73,7 +72,7 @@ class Head(nn.Module):
         return torch.cat([self.box(seen), self.classes(seen)], dim=1).reshape(-1, BOX + self.class_count, cells)
 
 
-class Detector(nn.Module):
+class Detector(Backbone):
     """Images (B, 3, H, W) BGR, 0 to 255, H and W multiples of 32 -> (B, 4 + classes, N), raw.
 
     N cells of strides 8, 16, 32 in that order, row-major. `decode` makes boxes of the first four channels; the
@@ -81,22 +80,10 @@ class Detector(nn.Module):
     """
 
     def __init__(self, shape: DetectorShape, classes: int) -> None:
-        super().__init__()
+        super().__init__(shape.stem, shape.widths, shape.blocks)
         self.shape = shape
         self.class_count = classes
-        self.scale = 1 / FULL_SCALE
         widths, neck = shape.widths, shape.neck
-        if shape.stem is None:
-            self.stem = ConvBnRelu(3, widths[0], kernel=4, stride=4)
-            downs: list[nn.Module] = [nn.Identity()]
-        else:
-            self.stem = ConvBnRelu(3, shape.stem, stride=2)
-            downs = [ConvBnRelu(shape.stem, widths[0], stride=2)]
-        downs += [ConvBnRelu(before, width, stride=2) for before, width in itertools.pairwise(widths)]
-        self.stages = nn.ModuleList(
-            nn.Sequential(down, *(Residual(width) for _ in range(blocks)))
-            for down, width, blocks in zip(downs, widths, shape.blocks, strict=True)
-        )
         self.context = PooledContext(widths[-1])
         self.laterals = nn.ModuleList(ConvBnRelu(width, neck, kernel=1) for width in widths[1:])
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
@@ -105,11 +92,7 @@ class Detector(nn.Module):
         self.heads = nn.ModuleList(Head(neck, shape.head, classes) for _ in STRIDES)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.stem(images * self.scale if self.scale != 1 else images)
-        levels = []
-        for stage in self.stages:
-            x = stage(x)
-            levels.append(x)
+        levels = self.maps(images)
         eight, sixteen, thirty_two = (
             lateral(level)
             for lateral, level in zip(self.laterals, [*levels[1:-1], self.context(levels[-1])], strict=True)

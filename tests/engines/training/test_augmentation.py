@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engines.datasets import LabelledImage
 from engines.letterbox import Fit, Pixels, Preprocessor
 from engines.training.datasets import UNLABELLED, Augmentation, Example, Mixture, augment, letterboxed, varied
+from engines.training.datasets.augmentation import PAD
 from engines.training.datasets.class_map import class_map
 from engines.training.datasets.mixture import Part
 
@@ -211,6 +212,7 @@ def test_every_strength_is_tried_above() -> None:
     marks = test_every_strength_does_something_alone.pytestmark  # type: ignore[attr-defined]
     tried = {name for case in marks[0].args[1] for name in case[0]}
     rest = {"mosaic_scale", "blur_px", "min_visible", "min_side_px"}  # how, not whether
+    rest.add("erase")  # of whole pictures alone: below
     assert tried | rest == {field.name for field in fields(Augmentation)}
 
 
@@ -265,6 +267,29 @@ def test_an_image_without_a_mask_is_varied_alone() -> None:
     picture, mask = varied(painted(32, 32, []).image, None, 24, 24, Augmentation(), np.random.default_rng(0))
     assert picture.shape == (24, 24, 3)
     assert mask is None
+
+
+def test_a_patch_is_erased_and_the_rest_is_as_it_was() -> None:
+    image = np.full((40, 60, 3), 200, np.uint8)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        picture, _ = varied(image, None, 60, 40, replace(Augmentation.off(), erase=1.0), rng)
+        rows, columns = np.nonzero((picture == PAD).all(axis=2))
+        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert len(rows) == height * width  # one rectangle
+        assert 8 <= height <= 20
+        assert 12 <= width <= 30
+        assert (picture == 200).all(axis=2).sum() == 40 * 60 - len(rows)
+
+
+def test_a_letterboxed_mask_lies_on_its_picture() -> None:
+    image = np.zeros((30, 60, 3), np.uint8)
+    image[:, 30:] = 255
+    mask = (image[..., 0] > 0).astype(np.uint8)
+    made = letterboxed(Example.without_boxes(image, np.ones(2, np.bool_), mask=mask), 64, 64)
+    assert made.mask is not None
+    np.testing.assert_array_equal(made.mask[:32], made.image[:32, :, 0] > 127)
+    assert (made.mask[32:] == UNLABELLED).all()
 
 
 def test_a_mosaic_is_of_images_that_label_the_same() -> None:
