@@ -54,21 +54,23 @@ def train(
 ) -> None:
     """Train a detector of objects on labelled images, and make a bundle of it.
 
-    DIR gets checkpoint.pt, curve.csv, TensorBoard's files and, at the end, the bundle `bundle`. A training that was
-    killed, or stopped with Ctrl-C (130), goes on with the same command and --resume. In several
-    processes, one for each GPU or core: torchrun --nproc-per-node 2 --no-python perception engine train ...
+    DIR gets checkpoint.pt, curve.csv, TensorBoard's files and, at the end, the bundle `bundle` and the page
+    report.html, which judges it by --validate. A training that was killed, or stopped with Ctrl-C (130), goes on with
+    the same command and --resume. In several processes, one for each GPU or core:
+    torchrun --nproc-per-node 2 --no-python perception engine train ...
     """
     from perception.commands.engine import one_of, parse_size
     from perception.commands.signals import stopped_by_signals
     from perception.errors import UsageError
 
-    _require_training()
+    require_training()
     from engines.training.checkpoint import CHECKPOINT
     from engines.training.datasets import open_mixture
     from engines.training.device import join_processes
     from engines.training.networks.cost import cost_of
     from engines.training.networks.detector import NETWORKS, build_detector
     from engines.training.optimisation import RATES
+    from engines.training.request import Request
     from engines.training.settings import Machine, Settings
     from engines.training.trainer import train as run
 
@@ -102,6 +104,13 @@ def train(
         seed=seed,
     )
     machine = Machine(device, precision, threads, workers, checkpoint_seconds)
+    unnoted = [Request.of(data, root, split, validate)] if processes.is_first else []
+
+    def should_stop() -> bool:
+        if unnoted:  # now its folder is there, and one that is killed can be reported on
+            unnoted.pop().note(output)
+        return bool(stopped)
+
     with stopped_by_signals() as stopped:
         bundle = run(
             mixture,
@@ -111,7 +120,7 @@ def train(
             resume=resume,
             start_from=weights,
             validation=validation,
-            should_stop=lambda: bool(stopped),
+            should_stop=should_stop,
         )
     if stopped and bundle is None:
         if processes.is_first:
@@ -132,7 +141,7 @@ def export(
     """Make a bundle of a training's checkpoint, finished or not: of its averaged weights."""
     from perception.commands.engine import parse_size
 
-    _require_training()
+    require_training()
     from engines.training.trainer import export_checkpoint
 
     bundle = export_checkpoint(checkpoint, output, parse_size(size), replace_existing=force)
@@ -158,7 +167,7 @@ def _taught(mixture: Mixture, data: Path, teachers: list[Path], output: Path, th
         )
 
 
-def _require_training() -> None:
+def require_training() -> None:
     from importlib.util import find_spec
 
     from perception.errors import UsageError

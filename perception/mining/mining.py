@@ -226,14 +226,17 @@ class Mining:
     def _candidates(self, number: int, drive: DriveAccount, watch: Watch) -> Iterator[Candidate]:
         """Frames of a drive with at least one finding; a frame waits until it is known what comes back after it."""
         windows: defaultdict[str, deque[tuple[Looked, list[Finding]]]] = defaultdict(deque)
-        total, before = _count(drive.uri, self._request.span), sum(one.frames for one in self._drives)
+        before = sum(one.frames for one in self._drives)
+        cameras = _cameras(drive.uri, self._request.span)
+        counts = list(cameras.values())
+        total = None if None in counts else before + sum(count or 0 for count in counts)
         for item in self._items(drive.uri):
             if isinstance(item, Fault):
-                drive.faults += 1
+                drive.faults += item.sensor in cameras
             if not isinstance(item, Frame):
                 continue
             drive.frames += 1
-            watch(drive.frames + before, None if total is None else total + before)
+            watch(before + drive.frames, total)
             looked = self._look(item, number)
             item.release()
             if looked is None:
@@ -311,11 +314,10 @@ def _opened(uri: str, span: Span) -> Source:
     return open_source(path, name=name, span=span)
 
 
-def _count(uri: str, span: Span) -> int | None:
-    """Frames of a drive, where it tells."""
+def _cameras(uri: str, span: Span) -> dict[str, int | None]:
+    """A drive's cameras, and how many frames each has, where it tells."""
     with _opened(uri, span) as source:
-        counts = [sensor.count for sensor in source.info.sensors if sensor.kind == "camera"]
-    return None if None in counts else sum(count or 0 for count in counts)
+        return {sensor.name: sensor.count for sensor in source.info.sensors if sensor.kind == "camera"}
 
 
 def _named(uris: Sequence[str]) -> list[DriveAccount]:

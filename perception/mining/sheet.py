@@ -18,7 +18,7 @@ from perception.mining.mining import Pick
 CELLS = 48  # of a sheet; more frames make more sheets
 _ACROSS = 4
 _WIDTH = 480  # pixels of a picture
-_LINE, _GAP = 17, 6  # pixels of a line below it, and between two
+_LINE, _GAP = 20, 6  # pixels of a line below it, and between two
 _MOST_LINES = 4
 _TEXT_PIXELS = 10.0
 _BACK, _PLATE = 24, (24, 24, 24)
