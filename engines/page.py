@@ -18,7 +18,9 @@ tr.no td { background: #fdecea } td.verdict { font-weight: 600 }
 code, pre { font: 12.5px/1.45 ui-monospace, monospace } code { overflow-wrap: anywhere }
 pre { background: #f5f7f9; padding: 12px; overflow: auto }
 .plots, .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 18px } .pair { gap: 8px; margin: 4px 0 14px }
-.pair img { width: 100%; display: block } figure { margin: 0 } figcaption { color: var(--soft); font-size: 13px }
+.pictures { display: grid; grid-template-columns: repeat(4, 1fr); gap: 10px }
+.pair img, .pictures img { width: 100%; display: block }
+figure { margin: 0 } figcaption { color: var(--soft); font-size: 13px }
 svg { width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: var(--ink) }
 svg .small { font-size: 10.5px; fill: var(--soft) } svg .end { text-anchor: end } svg .middle { text-anchor: middle }
 svg .grid { stroke: var(--line) } svg .limit { stroke: var(--ink); stroke-dasharray: 4 3 }

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 WIDTH, HEIGHT = 460, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40  # around the axes
 
+_NAMES_ACROSS, _NAME_HEIGHT = 4, 16  # of the names below curves
+
 Place = Callable[[float], float]
 Range = tuple[float, float]
 
@@ -27,10 +29,10 @@ def axes(across: Range, up: Range, name_x: str, name_y: str) -> tuple[Place, Pla
 
     parts = []
     for value in np.linspace(*across, 5):
-        parts.append(f'<text x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 14}" class="middle small">{value:.3g}</text>')
+        parts.append(f'<text x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 14}" class="middle small">{_tick(value)}</text>')
     for value in np.linspace(*up, 5):
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" class="grid"/>')
-        parts.append(f'<text x="{LEFT - 5}" y="{y(value) + 4:.1f}" class="end small">{abs(value):.3g}</text>')
+        parts.append(f'<text x="{LEFT - 5}" y="{y(value) + 4:.1f}" class="end small">{_tick(abs(value))}</text>')
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 6}" class="middle">{escape(name_x)}</text>')
     turned = f'transform="rotate(-90 12 {middle})"'
@@ -38,20 +40,22 @@ def axes(across: Range, up: Range, name_x: str, name_y: str) -> tuple[Place, Pla
     return x, y, parts
 
 
+def _tick(value: float) -> str:
+    """Three digits, in no more letters than there is room for."""
+    text = f"{value:.3g}"
+    return text if len(text) <= 6 else f"{value:.1e}".replace("e-0", "e-")
+
+
 def _wide(ends: Range) -> Range:
     return ends if ends[1] > ends[0] else (ends[0], ends[0] + 1)
 
 
-def legend(entries: Sequence[tuple[str, str]], *, at_top: bool = False, colours: Sequence[str] = ()) -> list[str]:
-    """A patch and a name each, in the lower right corner, or the upper: (class of the style, name).
-
-    `colours`: of the patches, instead of their class's.
-    """
+def legend(entries: Sequence[tuple[str, str]]) -> list[str]:
+    """In the lower right corner, a patch and a name each: (class of the style, name)."""
     parts = []
     for index, (kind, name) in enumerate(entries):
-        top = TOP + 14 * (index + 1) if at_top else HEIGHT - BOTTOM - 12 - 14 * (len(entries) - 1 - index)
-        fill = f' style="fill:{colours[index]}"' if colours else ""
-        parts.append(f'<rect x="{WIDTH - 140}" y="{top - 8}" width="9" height="9" class="{kind}"{fill}/>')
+        top = HEIGHT - BOTTOM - 12 - 14 * (len(entries) - 1 - index)
+        parts.append(f'<rect x="{WIDTH - 140}" y="{top - 8}" width="9" height="9" class="{kind}"/>')
         parts.append(f'<text x="{WIDTH - 126}" y="{top}" class="small">{escape(name)}</text>')
     return parts
 
@@ -74,9 +78,11 @@ def curves(
     *,
     across: Range | None = None,
     up: Range | None = None,
-    legend_at_top: bool = False,
 ) -> str:
-    """Lines by name, each of x (N,) and y (N,); what is no number is left out. The ranges fit what is there."""
+    """Lines by name, each of x (N,) and y (N,); what is no number is left out. The ranges fit what is there.
+
+    Where there are several, their names stand below.
+    """
     there = {name: (x[ok], y[ok]) for name, (x, y) in lines.items() for ok in [np.isfinite(x) & np.isfinite(y)]}
     all_x, all_y = (np.concatenate([*(line[axis] for line in there.values()), np.empty(0)]) for axis in (0, 1))
     across = across or (float(all_x.min(initial=np.inf)), float(all_x.max(initial=-np.inf)))
@@ -90,7 +96,9 @@ def curves(
         if len(x) == 1:  # a line of one point is not seen
             dot = f'cx="{place_x(x[0]):.1f}" cy="{place_y(y[0]):.1f}" r="3"'
             parts.append(f'<circle {dot} style="fill:{colour(index)}"/>')
-    if len(there) > 1:
-        colours = [colour(index) for index in range(len(there))]
-        parts += legend([("", name) for name in there], at_top=legend_at_top, colours=colours)
-    return svg(parts)
+    names = list(there) if len(there) > 1 else []
+    for index, name in enumerate(names):
+        left, low = LEFT + index % _NAMES_ACROSS * 100, HEIGHT + _NAME_HEIGHT * (index // _NAMES_ACROSS + 1) - 4
+        parts.append(f'<rect x="{left}" y="{low - 8}" width="9" height="9" style="fill:{colour(index)}"/>')
+        parts.append(f'<text x="{left + 14}" y="{low}" class="small">{escape(name[:16])}</text>')
+    return svg(parts, HEIGHT + _NAME_HEIGHT * -(-len(names) // _NAMES_ACROSS))

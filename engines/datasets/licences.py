@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _UP = 3  # folders above an image in which a licence is looked for: SPLIT/, images/, the dataset
-_COLUMN = re.compile(r"licen[cs]e", re.IGNORECASE)
+_COLUMN = re.compile(r"\blicen[cs]e", re.IGNORECASE)
 _SETTING = re.compile(r"^\s*licen[cs]e\s*:\s*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
+_NAMED = re.compile(  # and how the MIT and BSD licences begin, which often stand without a name
+    r"\b(CC[ -](BY|0)|Creative Commons|MIT|Apache|BSD|GPL|ODbL|public domain)\b|Permission is hereby granted, free of"
+    r"|Redistribution and use in source",
+    re.IGNORECASE,
+)
 _MOST_BYTES = 16 << 20  # of a table that is read
 
 
@@ -33,8 +38,7 @@ def licences_of(images: Sequence[Path]) -> list[str]:
             said += [f"{found} ({settings.name})" for found in _SETTING.findall(_text(settings))]
         for file in sorted(place.iterdir()):
             if file.is_file() and re.match(r"(licen[cs]e|copying)", file.name, re.IGNORECASE):
-                first = next((line.strip() for line in _text(file).splitlines() if line.strip()), "empty")
-                said.append(f"{first[:120]} ({file.name})")
+                said.append(f"{_of_text(_text(file))} ({file.name})")
     return list(dict.fromkeys(said))
 
 
@@ -51,6 +55,13 @@ def _of_table(table: Path, names: Counter[str]) -> list[str]:
     for file, licence in {(row["file"], row[column] or "not stated") for row in rows}:
         counts[licence] += names[file]
     return [f"{licence}: {count} images ({table.name})" for licence, count in counts.most_common() if count]
+
+
+def _of_text(text: str) -> str:
+    """The line of a licence's file that says most: one that names a licence, else one with the word, else the first."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["empty"]
+    named = [line for pattern in (_NAMED, _COLUMN) for line in lines if pattern.search(line)]
+    return (named or lines)[0][:120]
 
 
 def _text(file: Path) -> str:

@@ -36,6 +36,18 @@ def test_settings_and_files_are_quoted(tmp_path: Path) -> None:
     assert licences_of(images(folder, "1.jpg")) == ["CC BY 4.0 (data.yaml)", "The MIT License (LICENSE.txt)"]
 
 
+def test_of_a_licences_file_the_line_is_quoted_that_names_it(tmp_path: Path) -> None:
+    folder = made(tmp_path / "a")
+    for text, line in (
+        ("# Cars\nThe licence is stated below.\nLicense: CC BY 4.0\n", "License: CC BY 4.0"),
+        ("# Cars\nThe licence is ours.\n", "The licence is ours."),
+        ("# Cars\nAsk us.\n", "# Cars"),
+        ("\n", "empty"),
+    ):
+        (folder / "LICENCE").write_text(text)
+        assert licences_of(images(folder, "1.jpg")) == [f"{line} (LICENCE)"]
+
+
 def test_what_is_no_table_and_no_text_stops_nothing(tmp_path: Path) -> None:
     folder = made(tmp_path / "a")
     (folder / "a.csv").write_bytes(b"\x00\xff,licence\n\x00")

@@ -56,8 +56,9 @@ def rides(people: NDArray[Any], machines: NDArray[Any]) -> NDArray[np.bool_]:
     corners = np.maximum(legs[..., :2], machines[..., :2]), np.minimum(legs[..., 2:], machines[..., 2:])
     middles = (people[:, 0] + people[:, 2])[:, None] / 2
     low = machines[..., 3] + _FEET * (machines[..., 3] - machines[..., 1])
-    found: NDArray[np.bool_] = (corners[0] < corners[1]).all(axis=2) & (legs[..., 3] < low)
-    return found & (middles > machines[..., 0]) & (middles < machines[..., 2])
+    found = (corners[0] < corners[1]).all(axis=2) & (legs[..., 3] < low)
+    found &= (middles > machines[..., 0]) & (middles < machines[..., 2])
+    return np.asarray(found, np.bool_)
 
 
 def _legs(people: NDArray[Any]) -> NDArray[Any]:

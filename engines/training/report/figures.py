@@ -44,8 +44,8 @@ def course(curve: Columns, validation: Columns) -> list[tuple[str, str]]:
     plots = []
     if curve:
         losses = [name for name in curve if name not in _NOT_LOSSES]
-        plots.append(("Loss", _over_steps(curve, losses, "loss", legend_at_top=True)))
-        plots.append(("Learning rate", _over_steps(curve, ["rate"], "rate")))
+        plots.append(("Loss", _over_steps(curve, losses, "loss")))
+        plots.append(("Learning rate", _over_steps(curve, ["rate"], "")))
         plots.append(("Length of the gradient", _over_steps(curve, ["gradient"], "L2")))
     if validation:
         names = [name for name in validation if name != "step"]
@@ -59,12 +59,12 @@ def course(curve: Columns, validation: Columns) -> list[tuple[str, str]]:
     return plots
 
 
-def _over_steps(columns: Columns, names: Sequence[str], name_y: str, *, legend_at_top: bool = False) -> str:
+def _over_steps(columns: Columns, names: Sequence[str], name_y: str) -> str:
     there = [name for name in names if name in columns]
     stretches = np.array_split(np.arange(len(columns["step"])), min(_MOST_POINTS, len(columns["step"])))
     steps = _means(columns["step"], stretches)
     lines = {name: (steps, _means(columns[name], stretches)) for name in there}
-    return curves(lines, "step", name_y, legend_at_top=legend_at_top)
+    return curves(lines, "step", name_y)
 
 
 def _means(values: NDArray[np.float64], stretches: Sequence[NDArray[np.intp]]) -> NDArray[np.float64]:

@@ -49,7 +49,7 @@ class Judged:
     def boxes(self) -> list[int]:
         """Boxes to be found of each class."""
         kinds = np.concatenate([truths.classes[~truths.crowd] for truths in self.truths])
-        return [int(count) for count in np.bincount(kinds, minlength=len(self.mixture.classes))]
+        return [int((kinds == kind).sum()) for kind in range(len(self.mixture.classes))]
 
 
 def judge(bundle: Bundle, mixture: Mixture, *, threads: int = 1) -> Judged:

@@ -122,7 +122,7 @@ def _judged(judged: Judged) -> str:
 def _pictures(shown: Sequence[Shown], otherwise: str) -> str:
     if not shown:
         return f"<p>{otherwise}</p>"
-    return f'<div class="pair">{"".join(picture(one.jpeg, one.caption) for one in shown)}</div>'
+    return f'<div class="pictures">{"".join(picture(one.jpeg, one.caption) for one in shown)}</div>'
 
 
 def _data(trained: Mapping[str, Any], learnt_from: Mixture | None) -> str:

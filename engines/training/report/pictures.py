@@ -16,7 +16,7 @@ from engines.training.report.confusion import SCORE, Pairing
 from engines.training.report.judging import Judged
 
 SHOWN = 8  # of each kind
-_WIDTH = 560  # pixels of a picture on the page
+_WIDTH = 440  # pixels of a picture on the page
 _QUALITY = 82  # of JPEG
 _TEXT_PIXELS = 12.0
 _RIGHT: Colour = (110, 190, 90)  # green
