@@ -27,7 +27,7 @@ def vanished(window: Sequence[Looked]) -> list[tuple[int, Finding]]:
     for row in np.flatnonzero(window[last].found.track_ids > 0).tolist():
         track = int(window[last].found.track_ids[row])
         before = next((place for place in range(last - 1, -1, -1) if track in window[place].found.track_ids), None)
-        if before is None or before == last - 1:
+        if before is None:
             continue
         gone = last - before - 1
         start = int(np.flatnonzero(window[before].found.track_ids == track)[0])
