@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from engines.training.datasets import Mixture
 
 
-def train(
+def train(  # noqa: PLR0915  each option is a line
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="A mixture.toml, or one dataset: its folder or data.yaml.")
     ],
@@ -30,8 +30,11 @@ def train(
         str | None, typer.Option(metavar="NAME", help="A split to judge by on the way, for example val.")
     ] = None,
     epochs: Annotated[
-        float, typer.Option(min=0.001, help="How often as many pictures are seen as there are images.")
-    ] = 100,
+        float | None,
+        typer.Option(
+            min=0.001, help="How often as many pictures are seen as there are images; default: 100, --qat 10."
+        ),
+    ] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Train so long instead.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures a step, of all processes together.")] = 16,
     accumulate: Annotated[int, typer.Option(min=1, help="Parts in which a step is computed, to save memory.")] = 1,
@@ -44,6 +47,10 @@ def train(
     weights: Annotated[
         Path | None, typer.Option(metavar="CHECKPOINT", help="Start from another training's weights.")
     ] = None,
+    qat: Annotated[
+        bool,
+        typer.Option("--qat", help="Fine-tune --weights rounded as INT8 is; the bundle is an INT8 one."),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from DIR's checkpoint.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
@@ -83,6 +90,14 @@ def train(
         raise UsageError(str(output), "holds a training already", "go on with --resume, or choose another folder")
     mixture = open_mixture(data, split, root=root)
     validation = open_mixture(data, validate, root=root) if validate else None
+    if qat:
+        from perception.commands.qat import FineTuning, fine_tune
+
+        if teacher:
+            mixture = _taught(mixture, data, teacher, output, threads)
+        how = FineTuning(weights, resume, epochs, minutes, batch, optimiser, rate, seed)
+        fine_tune(mixture, validation, output, how, Machine(device, precision, threads, workers))
+        return
     cost = cost_of(build_detector(network, len(mixture.classes)), width, height)
     processes = join_processes(device)
     if processes.is_first:
@@ -97,7 +112,7 @@ def train(
         height=height,
         batch=batch,
         accumulate=accumulate,
-        epochs=epochs,
+        epochs=100 if epochs is None else epochs,
         minutes=minutes,
         optimiser=optimiser,
         rate=rate,

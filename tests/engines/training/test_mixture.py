@@ -185,6 +185,7 @@ def test_a_rider_and_a_bicycle_become_one(tmp_path: Path) -> None:
     [
         ((20, 4, 28, 24), True),
         ((34, 4, 44, 24), False),  # beside it: only their arm is over the saddle
+        ((8, 4, 20, 24), False),
         ((20, 14, 28, 38), False),  # in front of it: their feet are nearer
     ],
 )

@@ -87,7 +87,8 @@ def test_every_object_and_every_box_is_counted_once(seen: list[tuple[int, ...]],
 
 def test_the_mean_of_a_precision_curve_is_the_classs_ap50() -> None:
     pytest.importorskip("faster_coco_eval")
-    seen = [found((A, 0.9, 0), (FAR, 0.8, 0), (B, 0.7, 0)), found((A, 0.95, 0))]
+    near_b = (23.1, 0, 33.1, 10)  # an IoU of 0.53
+    seen = [found((A, 0.9, 0), (FAR, 0.8, 0), (near_b, 0.7, 0)), found((A, 0.95, 0))]
     there = [truths((A, 0), (B, 0)), truths((B, 0))]
     precision = AveragePrecision(seen, there, 2)
     assert precision.curves().shape == (2, 101)
@@ -99,7 +100,7 @@ def test_the_mean_of_a_precision_curve_is_the_classs_ap50() -> None:
 def test_columns_are_read_as_far_as_they_are_whole(tmp_path: Path) -> None:
     file = tmp_path / "curve.csv"
     assert read_columns(file) == {}
-    file.write_text("step,loss,rate\n0,2.5,0.1\n1,nan,0.2\n2,1.")
+    file.write_text("step,loss,rate\n0,2.5,0.1\n1,nan,0.2\n2,1.25,0.")
     columns = read_columns(file)
     assert columns["step"].tolist() == [0, 1]
     assert np.isnan(columns["loss"][1])
