@@ -24,13 +24,13 @@ from engines.training.networks.detector import NETWORKS, build_detector  # noqa:
 from engines.training.qat.fake_quantised import FakeQuantised, _rounded  # noqa: E402
 from engines.training.qat.fine_tuning import raw_output  # noqa: E402
 
-WIDTH, HEIGHT = 96, 64
+WIDTH, HEIGHT = 64, 32
 
 
 def images(count: int, seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (count, 3, 4, 6)).astype(np.float32)
-    return coarse.repeat(HEIGHT // 4, axis=2).repeat(WIDTH // 6, axis=3)
+    coarse = rng.integers(0, 256, (count, 3, 4, 8)).astype(np.float32)
+    return coarse.repeat(HEIGHT // 4, axis=2).repeat(WIDTH // 8, axis=3)
 
 
 def made(name: str, folder: Path) -> tuple[FloatNetwork, FakeQuantised]:
@@ -71,22 +71,23 @@ def run(proto: Any, image: Any, *, plainly: bool) -> Any:
 
 @pytest.mark.parametrize("name", [*NETWORKS])
 def test_the_file_computes_what_torch_computes(name: str, tmp_path: Path) -> None:
-    """Pair by pair it is the same, but that sums in another order differ in their last digit, and now and then a value
-    then rounds to the step beside it. Integer kernels round biases and sums too: that is less than what INT8 costs,
-    though an untrained network, as here, makes much of it.
+    """Pair by pair it is the same to the last digits. But sums in another order differ in their last digit, and now and
+    then one then rounds to the step beside it, of which an untrained network makes much: not on every image, and less
+    than INT8 costs. Integer kernels round biases and sums too.
     """
     network, fake = made(name, tmp_path)
-    image = images(1, seed=7)
-    with torch.no_grad():
-        twin = fake(torch.from_numpy(image)).numpy()
-    plain, in_float = (run(proto, image, plainly=True) for proto in (fake.file(), network.proto))
-    as_run = run(fake.file(), image, plainly=False)
-    by_rounding, apart, apart_as_run = (
-        np.abs(one - other)[:, 4:].mean() for one, other in ((plain, in_float), (twin, plain), (twin, as_run))
-    )
-    assert by_rounding > 1e-3, "INT8 is not float"
-    assert apart < 0.05 * by_rounding
-    assert apart_as_run < 0.6 * by_rounding
+    file, apart = fake.file(), []
+    for image in images(7, seed=7)[:, None]:
+        with torch.no_grad():
+            twin = fake(torch.from_numpy(image)).numpy()
+        plain, in_float = (run(proto, image, plainly=True) for proto in (file, network.proto))
+        as_run = run(file, image, plainly=False)
+        by_rounding = np.abs(plain - in_float)[:, 4:].mean()
+        apart.append([np.abs(twin - other)[:, 4:].mean() / by_rounding for other in (plain, as_run)])
+        assert by_rounding > 1e-3, "INT8 is not float"
+    assert np.sort(apart, axis=0)[1].max() < 1e-3, "another network is never equal"
+    assert np.median(apart) < 0.1
+    assert np.max(apart) < 0.8
 
 
 def test_it_is_the_file_that_calibration_would_write(nano: tuple[FloatNetwork, FakeQuantised]) -> None:
