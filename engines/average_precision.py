@@ -71,6 +71,19 @@ class AveragePrecision:
 
         NaN for a class of which there is nothing to find.
         """
+        values = self._precision(indices).mean(axis=1).T
+        return np.where(values < 0, np.nan, values)
+
+    def curves(self) -> NDArray[np.float64]:
+        """Precision (classes, 101) at IoU 0.50 and a recall of 0, 0.01 .. 1; its mean is the class's AP50.
+
+        It is 0 from the recall on that is not reached; NaN for a class of which there is nothing to find.
+        """
+        values = self._precision(None)[_IOU_50].T
+        return np.where(values < 0, np.nan, values)
+
+    def _precision(self, indices: Sequence[int] | NDArray[np.integer[Any]] | None) -> NDArray[np.float64]:
+        """Precision (10 IoUs, 101 recalls, classes), -1 where there is nothing to find."""
         from faster_coco_eval.core.faster_eval_api import _C
 
         images = range(self._images) if indices is None else [int(index) for index in indices]
@@ -78,8 +91,7 @@ class AveragePrecision:
         params.imgIds = list(range(1, len(images) + 1))
         matches = [self._matches[kind * self._images + image] for kind in range(self._classes) for image in images]
         precision = np.asarray(_C.COCOevalAccumulate(params, matches)["precision"])  # IoU, recall, class, size, count
-        values = precision.reshape(len(params.iouThrs), len(params.recThrs), self._classes).mean(axis=1).T
-        return np.where(values < 0, np.nan, values)
+        return precision.reshape(len(params.iouThrs), len(params.recThrs), self._classes)
 
     def ap50(self, indices: Sequence[int] | NDArray[np.integer[Any]] | None = None) -> float:
         """Mean over classes of the AP at IoU 0.5; NaN where there is nothing to find."""

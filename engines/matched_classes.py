@@ -19,9 +19,12 @@ class MatchedClasses:
 
 
 def match_classes(
-    bundle: Sequence[str], dataset: Sequence[str], pairs: Sequence[tuple[str, str]] = ()
+    bundle: Sequence[str],
+    dataset: Sequence[str],
+    pairs: Sequence[tuple[str, str]] = (),
+    sides: tuple[str, str] = ("bundle", "dataset"),
 ) -> MatchedClasses:
-    """Pair the classes of a bundle and a dataset.
+    """Pair the classes of a bundle and a dataset, or of what `sides` calls them in errors.
 
     `pairs` of (bundle's class, dataset's class) come first; classes that none of them names are paired with their
     equals, whatever their case. Several classes of one side paired with one of the other are judged as that one; a
@@ -29,7 +32,7 @@ def match_classes(
     for pairs that make several of one side the same as several of the other, and where nothing pairs.
     """
     links = [
-        (_find(b, bundle, f"--map {b}={d}", "bundle"), _find(d, dataset, f"--map {b}={d}", "dataset")) for b, d in pairs
+        (_find(b, bundle, f"--map {b}={d}", sides[0]), _find(d, dataset, f"--map {b}={d}", sides[1])) for b, d in pairs
     ]
     mapped = {b for b, _ in links}, {d for _, d in links}
     spelled = {name.casefold(): position for position, name in enumerate(bundle) if position not in mapped[0]}
@@ -38,9 +41,9 @@ def match_classes(
             links.append((spelled[name.casefold()], position))
     if not links:
         raise DatasetError(
-            "the dataset",
-            f"has none of the bundle's classes by name (it has {', '.join(dataset)[:200]})",
-            "say which are the same with --map BUNDLE_CLASS=DATASET_CLASS",
+            f"the {sides[1]}",
+            f"has none of the {sides[0]}'s classes by name (it has {', '.join(dataset)[:200]})",
+            f"say which are the same with --map {sides[0].upper()}_CLASS={sides[1].upper()}_CLASS",
         )
     names: list[str] = []
     of_bundle, of_dataset = [-1] * len(bundle), [-1] * len(dataset)
@@ -48,7 +51,7 @@ def match_classes(
         if len(bundle_side) > 1 and len(dataset_side) > 1:
             raise DatasetError(
                 "--map",
-                f"makes {_listed(bundle, bundle_side)} of the bundle the same as {_listed(dataset, dataset_side)}",
+                f"makes {_listed(bundle, bundle_side)} of the {sides[0]} the same as {_listed(dataset, dataset_side)}",
                 "give one class of one side for several of the other",
             )
         for position in bundle_side:

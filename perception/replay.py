@@ -128,15 +128,7 @@ class Replay:
                 sender=self._publisher,
             )
             self._previews = Previews(self._publisher, self._outbox.session, [sensor.name for sensor in self.sensors])
-            observers: list[Callable[[Result], None]] = [FailureLog(), self._previews, *self._observers]
-            if request.jsonl:
-                observers.append(self._json_lines(request.jsonl, opened))
-            if self._videos_by_camera:
-                observers.append(self._videos(opened))
-            if self._recorder:
-                observers.append(opened.enter_context(self._recorder))
-            if request.trace:
-                observers.append(self._trace(request.trace, opened))
+            observers = self._all_observers(opened)
             if view:
                 observers.append(view.show_found)
             self._clock = ReplayClock(request.rate)
@@ -172,6 +164,20 @@ class Replay:
                 opened.callback(network.engine.close)
                 networks.append(network)
         return networks
+
+    def _all_observers(self, opened: ExitStack) -> list[Callable[[Result], None]]:
+        """Those that were given, and those that the request's files need."""
+        request = self._request
+        observers: list[Callable[[Result], None]] = [FailureLog(), self._previews, *self._observers]
+        if request.jsonl:
+            observers.append(self._json_lines(request.jsonl, opened))
+        if self._videos_by_camera:
+            observers.append(self._videos(opened))
+        if self._recorder:
+            observers.append(opened.enter_context(self._recorder))
+        if request.trace:
+            observers.append(self._trace(request.trace, opened))
+        return observers
 
     @property
     def behind_s(self) -> float:

@@ -75,6 +75,13 @@ def near_duplicates(hashes: list[PictureHash], most_bits: int = MOST_BITS) -> li
     return [(i, j) for i, j in sorted(pairs) if _is_alike(hashes[i].small, hashes[j].small)]
 
 
+def are_near(first: PictureHash, second: PictureHash, most_bits: int = MOST_BITS) -> bool:
+    """Whether two pictures are a pair to `near_duplicates`."""
+    ways = (first.bits, second.bits), (first.bits, second.mirrored), (first.mirrored, second.bits)
+    apart = min((one ^ other).bit_count() for one, other in ways)
+    return apart <= most_bits and _is_alike(first.small, second.small)
+
+
 def _is_alike(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
     return max(float((first * second).sum()), float((first * second[:, ::-1]).sum())) >= _LEAST_CORRELATION
 

@@ -4,7 +4,7 @@ One process:            perception engine train MIXTURE -o DIR
 Several, on one machine: torchrun --nproc-per-node 2 --no-python perception engine train MIXTURE -o DIR
 
 The folder gets `checkpoint.pt` (all that is needed to go on), `curve.csv`, TensorBoard's files, and at the end
-`bundle`, the network made of the averaged weights.
+`bundle`, the network made of the averaged weights, and `report.html`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from engines.training.log import TrainingLog
 from engines.training.losses import Loss
 from engines.training.optimisation import RATES, Average, learning_rate, make_optimiser
 from engines.training.provenance import trained_section
+from engines.training.report import write_report
 from engines.training.settings import Machine, Settings
 from engines.training.tasks import JudgeBatch, Task, task_of
 
@@ -201,7 +202,9 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     processes.leave()
     if is_stopped or not processes.is_first:
         return None
-    return export_checkpoint(file, folder / "bundle", replace_existing=True)
+    bundle = export_checkpoint(file, folder / "bundle", replace_existing=True)
+    write_report(folder, bundle, validation, mixture, threads=machine.threads)
+    return bundle
 
 
 def check_labels(task: Task, mixture: Mixture) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from engines.training.datasets import Mixture
 
 
-def train(
+def train(  # noqa: PLR0915  each option is a line
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="A mixture.toml, or one dataset: its folder or data.yaml.")
     ],
@@ -41,8 +41,11 @@ def train(
         str | None, typer.Option(metavar="NAME", help="A split to judge by on the way, for example val.")
     ] = None,
     epochs: Annotated[
-        float, typer.Option(min=0.001, help="How often as many pictures are seen as there are images.")
-    ] = 100,
+        float | None,
+        typer.Option(
+            min=0.001, help="How often as many pictures are seen as there are images; default: 100, --qat 10."
+        ),
+    ] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Train so long instead.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures a step, of all processes together.")] = 16,
     accumulate: Annotated[int, typer.Option(min=1, help="Parts in which a step is computed, to save memory.")] = 1,
@@ -58,6 +61,10 @@ def train(
     weights: Annotated[
         Path | None, typer.Option(metavar="CHECKPOINT", help="Start from another training's weights.")
     ] = None,
+    qat: Annotated[
+        bool,
+        typer.Option("--qat", help="Fine-tune --weights rounded as INT8 is; the bundle is an INT8 one."),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from DIR's checkpoint.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
@@ -68,20 +75,22 @@ def train(
 ) -> None:
     """Train a detector, a classifier or a segmenter on labelled images, and make a bundle of it.
 
-    DIR gets checkpoint.pt, curve.csv, TensorBoard's files and, at the end, the bundle `bundle`. A training that was
-    killed, or stopped with Ctrl-C (130), goes on with the same command and --resume. In several
-    processes, one for each GPU or core: torchrun --nproc-per-node 2 --no-python perception engine train ...
+    DIR gets checkpoint.pt, curve.csv, TensorBoard's files and, at the end, the bundle `bundle` and the page
+    report.html, which judges it by --validate. A training that was killed, or stopped with Ctrl-C (130), goes on with
+    the same command and --resume. In several processes, one for each GPU or core:
+    torchrun --nproc-per-node 2 --no-python perception engine train ...
     """
     from perception.commands.engine import one_of, parse_size
     from perception.commands.signals import stopped_by_signals
     from perception.errors import UsageError
 
-    _require_training()
+    require_training()
     from engines.training.checkpoint import CHECKPOINT
     from engines.training.datasets import Labels, open_mixture
     from engines.training.device import join_processes
     from engines.training.networks.cost import cost_of
     from engines.training.optimisation import RATES
+    from engines.training.request import Request
     from engines.training.settings import Machine, Settings
     from engines.training.tasks import TASKS, task_of
     from engines.training.trainer import train as run
@@ -100,6 +109,14 @@ def train(
         raise UsageError(str(output), "holds a training already", "go on with --resume, or choose another folder")
     mixture = open_mixture(data, split, root=root, labels=task.labels)
     validation = open_mixture(data, validate, root=root, labels=task.labels) if validate else None
+    if qat:
+        from perception.commands.qat import FineTuning, fine_tune
+
+        if teacher:
+            mixture = _taught(mixture, data, teacher, output, threads)
+        how = FineTuning(weights, resume, epochs, minutes, batch, optimiser, rate, seed)
+        fine_tune(mixture, validation, output, how, Machine(device, precision, threads, workers))
+        return
     cost = cost_of(task.build(network, len(mixture.classes)), width, height)
     processes = join_processes(device)
     if processes.is_first:
@@ -114,7 +131,7 @@ def train(
         height=height,
         batch=batch,
         accumulate=accumulate,
-        epochs=epochs,
+        epochs=100 if epochs is None else epochs,
         minutes=minutes,
         optimiser=optimiser,
         rate=rate,
@@ -122,6 +139,13 @@ def train(
         seed=seed,
     )
     machine = Machine(device, precision, threads, workers, checkpoint_seconds)
+    unnoted = [Request.of(data, root, split, validate)] if processes.is_first else []
+
+    def should_stop() -> bool:
+        if unnoted:  # now its folder is there, and one that is killed can be reported on
+            unnoted.pop().note(output)
+        return bool(stopped)
+
     with stopped_by_signals() as stopped:
         bundle = run(
             mixture,
@@ -131,7 +155,7 @@ def train(
             resume=resume,
             start_from=weights,
             validation=validation,
-            should_stop=lambda: bool(stopped),
+            should_stop=should_stop,
         )
     if stopped and bundle is None:
         if processes.is_first:
@@ -152,7 +176,7 @@ def export(
     """Make a bundle of a training's checkpoint, finished or not: of its averaged weights."""
     from perception.commands.engine import parse_size
 
-    _require_training()
+    require_training()
     from engines.training.trainer import export_checkpoint
 
     bundle = export_checkpoint(checkpoint, output, parse_size(size), replace_existing=force)
@@ -186,7 +210,7 @@ def _taught(mixture: Mixture, data: Path, teachers: list[Path], output: Path, th
         )
 
 
-def _require_training() -> None:
+def require_training() -> None:
     from importlib.util import find_spec
 
     from perception.errors import UsageError

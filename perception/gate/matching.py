@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.results import Detections
-from perception.tracking.assignment import assign
+from perception.tracking.partners import partners
 from perception.tracking.tracker import iou
 
 Mask = NDArray[np.bool_]
 
 _EXCUSED_HARM = 0.1  # of a box's score: it counts for no figure, and a frame with nothing else comes last
-_TIE = 1e-6  # of IoU: of boxes that lie alike, those of like scores are partners
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +83,8 @@ class FrameMatch:
 
 
 def match(baseline: Seen, candidate: Seen, match_iou: float) -> FrameMatch:
-    """Pair boxes of one class that overlap by `match_iou` or more, one to one, with the greatest sum of IoU.
-
-    Exact (an assignment), so that it does not matter which side is asked first.
-    """
-    one, other = baseline.found, candidate.found
-    overlaps = iou(one.boxes_xyxy.astype(np.float64), other.boxes_xyxy.astype(np.float64))
-    closeness = 1 - np.abs(one.scores[:, None] - other.scores[None])
-    is_same = (overlaps >= match_iou) & (one.classes[:, None] == other.classes[None])
-    rows, columns = assign(np.where(is_same, overlaps + _TIE * closeness, 0))
-    return FrameMatch(baseline, candidate, rows, columns, overlaps[rows, columns], is_same)
+    """Pair the boxes of both sides, as `partners` does."""
+    return FrameMatch(baseline, candidate, *partners(baseline.found, candidate.found, match_iou))
 
 
 def doubles(found: Detections, double_iou: float) -> Mask:

@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from html import escape
 from typing import Any
 
+from engines.page import picture, whole_page
 from engines.passport import read_passport
 from perception.gate.comparison import Comparison
 from perception.gate.judging import Judgement
 from perception.gate.plots import latency_curves
 from perception.gate.row import Row
 from perception.gate.thresholds import to_toml
-
-_STYLE = """
-:root { --ink: #1d2329; --soft: #5f6b76; --line: #dde2e7; --good: #1a7f4b; --bad: #c62828;
-  --one: #3b6fb6; --two: #e08a1e }
-body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: #fff; max-width: 1240px; margin: 0 auto;
-  padding: 24px }
-h1 { font-size: 26px; margin: 0 } h2 { font-size: 18px; margin: 34px 0 10px } h3 { font-size: 14px; margin: 0 0 4px }
-.passed { color: var(--good) } .refused { color: var(--bad) } .soft { color: var(--soft) }
-table { border-collapse: collapse; width: 100% } th { text-align: left; color: var(--soft); font-weight: 500 }
-td, th { padding: 5px 10px; border-bottom: 1px solid var(--line); vertical-align: top }
-tr.no td { background: #fdecea } td.verdict { font-weight: 600 }
-code, pre { font: 12.5px/1.45 ui-monospace, monospace } code { overflow-wrap: anywhere }
-pre { background: #f5f7f9; padding: 12px; overflow: auto }
-.plots, .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 18px } .pair { gap: 8px; margin: 4px 0 14px }
-.pair img { width: 100%; display: block } figure { margin: 0 } figcaption { color: var(--soft); font-size: 13px }
-svg { width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: var(--ink) }
-svg .small { font-size: 10.5px; fill: var(--soft) } svg .end { text-anchor: end } svg .middle { text-anchor: middle }
-svg .grid { stroke: var(--line) } svg .limit { stroke: var(--ink); stroke-dasharray: 4 3 }
-svg .recall, svg .baseline { fill: var(--one) } svg .precision { fill: #8fb1dd } svg .candidate { fill: var(--two) }
-svg .bad { fill: var(--bad) } svg .point { fill: var(--one); fill-opacity: .35 }
-svg .curve { fill: none; stroke-width: 2 } svg .curve.baseline { stroke: var(--one) }
-svg .curve.candidate { stroke: var(--two) }
-.green { color: #4a9e3c; font-weight: 600 } .red { color: #e03030; font-weight: 600 }
-.dashed { border: 2px dashed #e03030; padding: 0 4px }
-"""
 
 
 def page(judgement: Judgement, made: str) -> str:
@@ -49,10 +24,8 @@ def page(judgement: Judgement, made: str) -> str:
     drives = ", ".join(judgement.request.drives)
     title = f"{candidate.name} {verdict} against {baseline.name}"
     faults = f", {judgement.faults} damaged ones that neither side saw" if judgement.faults else ""
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{escape(title)}</title><style>{_STYLE}</style></head><body>
-<h1>{escape(candidate.name)} <span class="{verdict}">{verdict}</span> against {escape(baseline.name)}</h1>
+    names = escape(candidate.name), escape(baseline.name)
+    body = f"""<h1>{names[0]} <span class="{verdict}">{verdict}</span> against {names[1]}</h1>
 <p>{judgement.frames} frames of {escape(drives)}{faults}, on {escape(judgement.engine)}.{why}
 <span class="soft">{escape(made)}</span></p>
 <h2>Verdict</h2>
@@ -64,8 +37,8 @@ def page(judgement: Judgement, made: str) -> str:
 {_bundles(judgement)}
 <h2>Thresholds</h2>
 <pre>{escape(to_toml(judgement.request.thresholds))}</pre>
-</body></html>
 """
+    return whole_page(title, body)
 
 
 def _row(row: Row) -> str:
@@ -93,18 +66,13 @@ def _worst(comparison: Comparison) -> str:
         parts.append(f"<h3>{escape(frame.where)}</h3><p class='soft'>{escape(frame.what)}</p>")
         for pair in frame.pairs:
             name = f", {pair.name}" if pair.name else ""
-            both = _picture(pair.baseline, f"baseline{name}") + _picture(pair.candidate, f"candidate{name}")
+            both = picture(pair.baseline, f"baseline{name}") + picture(pair.candidate, f"candidate{name}")
             parts.append(f"<div class='pair'>{both}</div>")
     legend = "; ".join(
         f'<span class="{style}">{escape(word)}</span>: {escape(meaning)}' for style, word, meaning in comparison.legend
     )
     pairs = "".join(parts)
     return f"<h2>The {len(frames)} worst frames</h2><p>{legend}. Baseline left, candidate right.</p>{pairs}"
-
-
-def _picture(jpeg: bytes, name: str) -> str:
-    data = base64.b64encode(jpeg).decode()
-    return f'<figure><img src="data:image/jpeg;base64,{data}" alt="{name}"><figcaption>{name}</figcaption></figure>'
 
 
 def _bundles(judgement: Judgement) -> str:

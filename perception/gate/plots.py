@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.plots import HEIGHT, WIDTH, axes, legend, svg
 from perception.gate.figures import ClassFigures
 from perception.gate.latency import Latencies
 from perception.gate.thresholds import GateThresholds
 
-_WIDTH, _HEIGHT = 460, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 40  # around the axes
 _MOST_POINTS = 1500  # of a cloud; more only make the file larger
 _MOST_BINS = 220  # of the timeline
 _MOST_CLASSES = 24
-
-Place = Callable[[float], float]
 
 
 def class_bars(per_class: Mapping[str, ClassFigures], thresholds: GateThresholds) -> str:
@@ -26,7 +23,7 @@ def class_bars(per_class: Mapping[str, ClassFigures], thresholds: GateThresholds
     most = sorted(per_class.items(), key=lambda item: -max(item[1].baseline, item[1].candidate))[:_MOST_CLASSES]
     row, left = 34, 150
     height = row * len(most) + 30
-    span = _WIDTH - left - 50
+    span = WIDTH - left - 50
     limits = {"recall": thresholds.min_class_recall, "precision": thresholds.min_class_precision}
     parts = []
     for index, (name, figures) in enumerate(most):
@@ -46,16 +43,16 @@ def class_bars(per_class: Mapping[str, ClassFigures], thresholds: GateThresholds
     for limit in sorted(set(limits.values())):
         x = left + span * limit
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{row * len(most)}" class="limit"/>')
-    legend = f"recall above, precision below; dashed: limits; {len(most)} of {len(per_class)} classes"
-    parts.append(f'<text x="{_WIDTH - 20}" y="{height - 8}" class="small end">{legend}</text>')
-    return _svg(parts, height)
+    caption = f"recall above, precision below; dashed: limits; {len(most)} of {len(per_class)} classes"
+    parts.append(f'<text x="{WIDTH - 20}" y="{height - 8}" class="small end">{caption}</text>')
+    return svg(parts, height)
 
 
 def mask_bars(per_class: Mapping[str, tuple[float, float]], least: float) -> str:
     """Intersection over union of each class, with its share of the pixels and a line where the limit is."""
     row, left = 24, 190
     height = row * len(per_class) + 30
-    span = _WIDTH - left - 50
+    span = WIDTH - left - 50
     parts = []
     for index, (name, (iou, share)) in enumerate(per_class.items()):
         top = row * index
@@ -67,15 +64,15 @@ def mask_bars(per_class: Mapping[str, tuple[float, float]], least: float) -> str
     x = left + span * least
     parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{row * len(per_class)}" class="limit"/>')
     legend = "in brackets: share of the baseline's pixels; dashed: limit"
-    parts.append(f'<text x="{_WIDTH - 20}" y="{height - 8}" class="small end">{legend}</text>')
-    return _svg(parts, height)
+    parts.append(f'<text x="{WIDTH - 20}" y="{height - 8}" class="small end">{legend}</text>')
+    return svg(parts, height)
 
 
 def changed_pixels(by_group: Mapping[str, Sequence[float]]) -> str:
     """The share of pixels that changed, along the drives: a line a group, the largest of each stretch of frames."""
     most = max(max(shares) for shares in by_group.values()) or 1e-3
     frames = max(len(shares) for shares in by_group.values())
-    x, y, parts = _axes((0, frames), (0, most), "frame", "share of pixels")
+    x, y, parts = axes((0, frames), (0, most), "frame", "share of pixels")
     kinds = tuple(("baseline", "candidate")[number % 2] for number in range(len(by_group)))
     for shares, kind in zip(by_group.values(), kinds, strict=True):
         stretches = np.array_split(np.array(shares), min(_MOST_BINS, len(shares)))
@@ -83,33 +80,33 @@ def changed_pixels(by_group: Mapping[str, Sequence[float]]) -> str:
         points = zip(ends, (stretch.max() for stretch in stretches), strict=True)
         path = " ".join(f"{x(frame):.1f},{y(share):.1f}" for frame, share in points)
         parts.append(f'<polyline points="{path}" class="curve {kind}"/>')
-    parts += _legend(tuple(zip(kinds, by_group, strict=True)))
-    return _svg(parts, _HEIGHT)
+    parts += legend(tuple(zip(kinds, by_group, strict=True)))
+    return svg(parts, HEIGHT)
 
 
 def score_cloud(partners: NDArray[np.float64]) -> str:
     """The scores of boxes that both sides found: the candidate's over the baseline's, with the diagonal."""
-    x, y, parts = _axes((0, 1), (0, 1), "score by the baseline", "by the candidate")
+    x, y, parts = axes((0, 1), (0, 1), "score by the baseline", "by the candidate")
     parts.append(f'<line x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}" class="limit"/>')
     step = max(1, -(-len(partners) // _MOST_POINTS))
     parts += [
         f'<circle cx="{x(one):.1f}" cy="{y(other):.1f}" r="2" class="point"/>' for _, one, other, _ in partners[::step]
     ]
-    return _svg(parts, _HEIGHT)
+    return svg(parts, HEIGHT)
 
 
 def latency_curves(latencies: Latencies) -> str:
     """The share of frames that were done within a time, for either side."""
     sides = [np.sort(np.array(times)) / 1e6 for times in (latencies.baseline_ns, latencies.candidate_ns)]
     longest = max(float(np.percentile(times, 99.5)) for times in sides) * 1.15
-    x, y, parts = _axes((0, longest), (0, 1), "ms for a frame", "share of frames")
+    x, y, parts = axes((0, longest), (0, 1), "ms for a frame", "share of frames")
     for times, kind in zip(sides, ("baseline", "candidate"), strict=True):
         shares = np.linspace(0, 1, 101)
         points = zip(np.quantile(times, shares), shares, strict=True)
         path = " ".join(f"{x(min(time, longest)):.1f},{y(share):.1f}" for time, share in points)
         parts.append(f'<polyline points="{path}" class="curve {kind}"/>')
-    parts += _legend((("baseline", "baseline"), ("candidate", "candidate")))
-    return _svg(parts, _HEIGHT)
+    parts += legend((("baseline", "baseline"), ("candidate", "candidate")))
+    return svg(parts, HEIGHT)
 
 
 def timeline(differences: Sequence[tuple[int, int]]) -> str:
@@ -118,7 +115,7 @@ def timeline(differences: Sequence[tuple[int, int]]) -> str:
     bins = np.array_split(table, min(_MOST_BINS, len(table)))
     means = np.array([part.mean(axis=0) for part in bins])
     most = max(1.0, float(means.max()))
-    x, y, parts = _axes((0, len(table)), (-most, most), "frame", "boxes alone")
+    x, y, parts = axes((0, len(table)), (-most, most), "frame", "boxes alone")
     width = (x(len(table)) - x(0)) / len(bins)
     for index, (missed, added) in enumerate(means):
         left = x(0) + index * width
@@ -128,44 +125,5 @@ def timeline(differences: Sequence[tuple[int, int]]) -> str:
                 f'<rect x="{left:.1f}" y="{top:.1f}" width="{max(width, 0.8):.2f}" height="{bottom - top:.1f}" '
                 f'class="{kind}"/>'
             )
-    parts += _legend((("baseline", "only the baseline"), ("candidate", "only the candidate")))
-    return _svg(parts, _HEIGHT)
-
-
-def _axes(
-    across: tuple[float, float], up: tuple[float, float], name_x: str, name_y: str
-) -> tuple[Place, Place, list[str]]:
-    """Place values between both ends of two axes; the axes, with five ticks each."""
-
-    def x(value: float) -> float:
-        return _LEFT + (value - across[0]) / (across[1] - across[0]) * (_WIDTH - _LEFT - _RIGHT)
-
-    def y(value: float) -> float:
-        return _HEIGHT - _BOTTOM - (value - up[0]) / (up[1] - up[0]) * (_HEIGHT - _TOP - _BOTTOM)
-
-    parts = []
-    for value in np.linspace(*across, 5):
-        parts.append(f'<text x="{x(value):.1f}" y="{_HEIGHT - _BOTTOM + 14}" class="middle small">{value:.3g}</text>')
-    for value in np.linspace(*up, 5):
-        parts.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" class="grid"/>'
-        )
-        parts.append(f'<text x="{_LEFT - 5}" y="{y(value) + 4:.1f}" class="end small">{abs(value):.3g}</text>')
-    middle = (_TOP + _HEIGHT - _BOTTOM) / 2
-    parts.append(f'<text x="{(_LEFT + _WIDTH) / 2}" y="{_HEIGHT - 6}" class="middle">{escape(name_x)}</text>')
-    turned = f'transform="rotate(-90 12 {middle})"'
-    parts.append(f'<text x="12" y="{middle}" class="middle" {turned}>{escape(name_y)}</text>')
-    return x, y, parts
-
-
-def _legend(entries: Sequence[tuple[str, str]]) -> list[str]:
-    parts = []
-    for index, (kind, name) in enumerate(entries):
-        top = _HEIGHT - _BOTTOM - 12 - 14 * (len(entries) - 1 - index)
-        parts.append(f'<rect x="{_WIDTH - 140}" y="{top - 8}" width="9" height="9" class="{kind}"/>')
-        parts.append(f'<text x="{_WIDTH - 126}" y="{top}" class="small">{escape(name)}</text>')
-    return parts
-
-
-def _svg(parts: Sequence[str], height: int) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {height}" role="img">{"".join(parts)}</svg>'
+    parts += legend((("baseline", "only the baseline"), ("candidate", "only the candidate")))
+    return svg(parts, HEIGHT)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -15,9 +11,9 @@ from typing import Any
 
 from engines.passport import read_passport
 from perception.clearance import GATE_FILE
-from perception.errors import UsageError
 from perception.gate.judging import Judgement
 from perception.gate.page import page
+from perception.whole_folder import check_folder_place, whole_folder
 
 PAGE_FILE = "index.html"
 FORMAT = 1  # of gate.json; keys are only ever added
@@ -25,49 +21,20 @@ FORMAT = 1  # of gate.json; keys are only ever added
 
 def check_report_place(folder: Path, *, replace_existing: bool) -> None:
     """Raise `UsageError` where a report cannot take this place. Call it before what takes long."""
-    if not os.path.lexists(folder):
-        return
-    if not replace_existing:
-        raise UsageError(str(folder), "exists already", "choose another folder, or replace a report with --force")
-    if not (folder / GATE_FILE).is_file():  # never a folder that is something else
-        raise UsageError(
-            str(folder), "exists and is no gate report", "choose another folder; --force replaces reports only"
-        )
+    check_folder_place(folder, "gate report", GATE_FILE, replace_existing=replace_existing)
 
 
 def write_report(judgement: Judgement, folder: Path, *, replace_existing: bool = False) -> None:
     """Write a judgement's report. Raises `UsageError`; `folder` is then as it was."""
     check_report_place(folder, replace_existing=replace_existing)
-    folder = folder.resolve()  # a link keeps its place
     made = _made()
     texts = {
         PAGE_FILE: page(judgement, f"{made['at']}, {made['by']}"),
         GATE_FILE: json.dumps({**facts(judgement), **made}, indent=2, ensure_ascii=False) + "\n",
     }
-    draft: Path | None = None
-    old: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        draft.chmod(0o755)  # mkdtemp makes it private; a report is not
+    with whole_folder(folder) as draft:
         for name, text in texts.items():
-            with (draft / name).open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        if folder.exists():
-            old = draft.with_name(f"{draft.name}-old")
-            folder.rename(old)
-        draft.rename(folder)
-    except OSError as error:
-        if old is not None and not folder.exists():
-            with suppress(OSError):
-                old.rename(folder)
-        raise UsageError(str(folder), f"cannot be written ({error.strerror})", "choose another place") from None
-    finally:
-        for rest in (draft, old):
-            if rest is not None:
-                shutil.rmtree(rest, ignore_errors=True)
+            (draft / name).write_text(text, encoding="utf-8")
 
 
 def facts(judgement: Judgement) -> dict[str, Any]:

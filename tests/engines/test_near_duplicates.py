@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engines.datasets.near_duplicates import PictureHash, near_duplicates, picture_hash
+from engines.datasets.near_duplicates import PictureHash, are_near, near_duplicates, picture_hash
 
 
 def scene(seed: int, width: int = 320, height: int = 240) -> NDArray[np.uint8]:
@@ -91,3 +91,25 @@ def test_pairs_are_those_that_comparing_all_with_all_finds(
         <= 5
     ]
     assert near_duplicates(hashes) == expected
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=2), st.sets(st.integers(0, 63), max_size=7), st.booleans()
+)
+def test_two_are_near_as_they_are_a_pair(bits: list[int], flipped: set[int], mirrored: bool) -> None:
+    small = np.full((16, 16), 1 / 16, np.float32)
+    near = bits[0]
+    for bit in flipped:
+        near ^= 1 << bit
+    one = PictureHash(bits[0], bits[1], small)
+    other = PictureHash(bits[1], near, small) if mirrored else PictureHash(near, bits[1], small)
+    for first, second in ((one, other), (other, one)):
+        assert are_near(first, second) == (near_duplicates([first, second]) == [(0, 1)])
+
+
+def test_a_picture_is_near_its_copy_and_not_another() -> None:
+    one, other = picture_hash(scene(1)), picture_hash(scene(2))
+    assert are_near(one, picture_hash(recompressed(scene(1))))
+    assert are_near(one, picture_hash(np.ascontiguousarray(scene(1)[:, ::-1])))
+    assert not are_near(one, other)

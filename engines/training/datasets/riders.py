@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+_FEET = 0.15  # of a machine's height: who stands lower stands in front of it
 
 
 @dataclass(frozen=True, slots=True)
 class Riders:
     """Joins a box of class `rider` with a box of class `machine` (both of the dataset) into one of class `becomes`.
 
-    They belong together where the lower half of the rider's box meets the machine's. Each is used once, the pair that
-    overlaps most first.
+    They belong together as `rides` says. Each is used once, the pair of which the rider's lower half and the machine
+    overlap most first.
     """
 
     rider: int
@@ -26,9 +29,7 @@ class Riders:
         """Give boxes (N, 4), our classes (N,) and crowds (N,) with each pair replaced by its union."""
         people = np.flatnonzero((theirs == self.rider) & ~crowd)
         machines = np.flatnonzero((theirs == self.machine) & ~crowd)
-        legs = boxes[people]
-        legs[:, 1] = (legs[:, 1] + legs[:, 3]) / 2
-        overlaps = _overlaps(legs, boxes[machines])
+        overlaps = _overlaps(_legs(boxes[people]), boxes[machines]) * rides(boxes[people], boxes[machines])
         kept = np.ones(len(boxes), np.bool_)
         unions = []
         while overlaps.size and overlaps.max() > 0:
@@ -43,6 +44,28 @@ class Riders:
             np.concatenate([ours[kept], np.full(len(joined), self.becomes, np.int64)]),
             np.concatenate([crowd[kept], np.zeros(len(joined), np.bool_)]),
         )
+
+
+def rides(people: NDArray[Any], machines: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of some people (N, 4) rides which machine (M, 4), (N, M): of labels, and of what a teacher finds.
+
+    A person rides where the lower half of their box meets the machine's, their middle is over it and their feet do
+    not stand in front of it.
+    """
+    legs, machines = _legs(people)[:, None], machines[None]
+    corners = np.maximum(legs[..., :2], machines[..., :2]), np.minimum(legs[..., 2:], machines[..., 2:])
+    middles = (people[:, 0] + people[:, 2])[:, None] / 2
+    low = machines[..., 3] + _FEET * (machines[..., 3] - machines[..., 1])
+    found = (corners[0] < corners[1]).all(axis=2) & (legs[..., 3] < low)
+    found &= (middles > machines[..., 0]) & (middles < machines[..., 2])
+    return np.asarray(found, np.bool_)
+
+
+def _legs(people: NDArray[Any]) -> NDArray[Any]:
+    """The lower halves of boxes (N, 4)."""
+    legs = people.copy()
+    legs[:, 1] = (legs[:, 1] + legs[:, 3]) / 2
+    return legs
 
 
 def _overlaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 
 from engines.datasets import LabelledImage
+from engines.datasets.held_back import held_back
 from engines.errors import DatasetError
 
 
@@ -16,8 +16,7 @@ def split_by_drive(
     """Put whole drives into `train` and `val`; both hold one at least.
 
     The first group of the regular expression `pattern`, searched for in a file's name (in its path, where the pattern
-    has a slash), names its drive. In the order of a hash of their names, which a further drive does not change, each
-    drive goes to val that brings val nearer to `val_share` of the images. Raises `DatasetError`.
+    has a slash), names its drive; `held_back` says which go to val. Raises `DatasetError`.
     """
     drives: dict[str, list[LabelledImage]] = {}
     try:
@@ -39,17 +38,7 @@ def split_by_drive(
             f"finds {len(drives)} drive in {len(images)} images",
             "a split takes two drives at least; record another, or give a dataset of its own as val",
         )
-    order = sorted(drives, key=lambda drive: hashlib.sha256(drive.encode()).digest())
-    held: list[str] = []
-    count, wanted = 0, val_share * len(images)
-    for drive in order:
-        size = len(drives[drive])
-        is_nearer = abs(count + size - wanted) < abs(count - wanted)
-        if is_nearer and len(held) < len(drives) - 1:
-            held.append(drive)
-            count += size
-    if not held:
-        held = [min(order, key=lambda drive: len(drives[drive]))]
+    held = held_back({drive: len(of_drive) for drive, of_drive in drives.items()}, val_share)
     return {
         "train": tuple(image for drive in drives if drive not in held for image in drives[drive]),
         "val": tuple(image for drive in drives if drive in held for image in drives[drive]),

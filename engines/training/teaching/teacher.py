@@ -17,6 +17,7 @@ from engines.inference import decoder_for
 from engines.results import Detections, Thresholds
 from engines.runtime import Engine, open_engine
 from engines.training.datasets import TaughtClasses
+from engines.training.datasets.riders import rides
 from engines.training.teaching.findings import Findings, groups_of
 
 TILE = 0.6  # of the picture's width and height; four of them overlap by a fifth
@@ -168,24 +169,16 @@ def taught_view(rows: NDArray[np.float32], lesson: Lesson) -> Findings:
 def ridden(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], theirs: NDArray[np.int64], riders: tuple[int, int, int]
 ) -> Findings:
-    """Riders and their machines as one; what a rider is now, a person is less: `scores` changes.
-
-    A person rides where the lower half of their box meets the machine's, their middle is over it and their feet do
-    not stand in front of it. The score of both is the root of the product.
+    """Riders and their machines as one, by the rule of labels (`rides`); what a rider is now, a person is less:
+    `scores` changes. The score of both is the root of the product.
     """
     rider, machine, becomes = riders
     people, machines = np.flatnonzero(theirs == rider), np.flatnonzero(theirs == machine)
-    legs = boxes[people].copy()
-    legs[:, 1] = (legs[:, 1] + legs[:, 3]) / 2
-    middles = (boxes[people, 0] + boxes[people, 2]) / 2
-    pairs = []
-    for m in machines:
-        left, top, right, bottom = boxes[m]
-        wide = np.minimum(legs[:, 2], right) - np.maximum(legs[:, 0], left)
-        high = np.minimum(legs[:, 3], bottom) - np.maximum(legs[:, 1], top)
-        rides = (wide > 0) & (high > 0) & (middles > left) & (middles < right)
-        rides &= legs[:, 3] < bottom + 0.15 * (bottom - top)
-        pairs += [(float(np.sqrt(scores[people[p]] * scores[m])), people[p], m) for p in np.flatnonzero(rides)]
+    together = rides(boxes[people], boxes[machines])
+    pairs = [
+        (float(np.sqrt(scores[people[p]] * scores[machines[m]])), people[p], machines[m])
+        for m, p in np.argwhere(together.T)
+    ]
     found: tuple[list[NDArray[np.float32]], list[int], list[float]] = ([], [], [])
     used: set[int] = set()
     for score, person, below in sorted(pairs, key=lambda pair: -pair[0]):

@@ -180,6 +180,25 @@ def test_a_rider_and_a_bicycle_become_one(tmp_path: Path) -> None:
     assert example.labelled.tolist() == [True, True]
 
 
+@pytest.mark.parametrize(
+    ("person", "is_one"),
+    [
+        ((20, 4, 28, 24), True),
+        ((34, 4, 44, 24), False),  # beside it: only their arm is over the saddle
+        ((8, 4, 20, 24), False),
+        ((20, 14, 28, 38), False),  # in front of it: their feet are nearer
+    ],
+)
+def test_who_stands_beside_a_bicycle_or_before_it_does_not_ride(
+    tmp_path: Path, person: tuple[float, ...], is_one: bool
+) -> None:
+    machine = (18, 16, 36, 30)
+    yolo(tmp_path / "set", "person, bicycle", {"a": yolo_line(0, person) + yolo_line(1, machine)})
+    rule = 'riders = { rider = "person", machine = "bicycle", becomes = "cyclist" }'
+    mixture = mixed(tmp_path, f'classes = ["person", "cyclist"]\n[[dataset]]\npath = "set"\n{rule}\n')
+    assert [mixture.classes[kind] for kind in mixture.read(0).classes] == (["cyclist"] if is_one else ["person"])
+
+
 def test_images_are_left_out_by_name_and_by_table(two: Path) -> None:
     (two / "street" / "authors.csv").write_text("file,licence\ne.png,CC BY\nf.png,CC BY-SA 2.0\ng.png,CC BY-SA 4.0\n")
     exclude = 'exclude = [{ csv = "authors.csv", column = "licence", value = "CC BY-SA*" }, { file = "h*" }]\n'

@@ -8,6 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_networks import LABELS, STEADY_SCORE, make_bundle
 
@@ -15,6 +17,7 @@ from engines.bundle import load_bundle
 from engines.errors import TrainingError
 from engines.training.datasets import Augmentation, TaughtClasses, augment, open_mixture
 from engines.training.datasets.mixture_file import RiderRule
+from engines.training.datasets.riders import Riders
 from engines.training.teaching import Findings, TaughtMixture, fuse, lesson_for, teach
 from engines.training.teaching.teacher import ridden, taught_view
 
@@ -210,3 +213,17 @@ def test_findings_are_read_from_the_cache_unless_something_they_depend_on_change
     cache.write_bytes(b"damaged")
     look(tmp_path, cache, told=told)
     assert looked == [1, 1, 1]
+
+
+box = st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(1, 40), st.integers(1, 40))
+
+
+@settings(deadline=None, max_examples=300)
+@given(box, box)
+def test_labels_and_teachers_join_by_one_rule(person: tuple[int, ...], machine: tuple[int, ...]) -> None:
+    """As two boxes of a dataset, and as two that a teacher finds."""
+    boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in (person, machine)], np.float64)
+    classes = np.array([0, 1])
+    _, kinds, _ = Riders(0, 1, 7).join(boxes, classes.astype(np.int32), classes, np.zeros(2, np.bool_))
+    taught = ridden(boxes.astype(np.float32), np.ones(2, np.float32), classes, (0, 1, 7))
+    assert (kinds.tolist() == [7]) == (taught.classes.tolist() == [7])
