@@ -66,11 +66,11 @@ class EachSecond:
             if not isinstance(found, Detections):
                 continue
             for track, index, score in zip(found.track_ids, found.classes, found.scores, strict=True):
+                name, stamp_ns = self._labels[index], result.entry.stamp_ns
                 if track:
-                    name, stamp_ns = self._labels[index], result.entry.stamp_ns
                     _, since_ns, _ = self._tracks.get(int(track), (name, stamp_ns, stamp_ns))
                     self._tracks[int(track)] = (name, since_ns, stamp_ns)
-                    in_view.append(f"{name} #{track} {score:.2f}")
+                in_view.append(f"{name} #{track} {score:.2f}" if track else f"{name} {score:.2f}")
         if result.entry.stamp_ns >= self._next_s * 1e9:
             print(f"{self._next_s:4d} s  {', '.join(in_view) or 'nothing'}", flush=True)
             self._next_s = int(result.entry.stamp_ns // 1_000_000_000) + 1
