@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from perception.pipeline import Result
 
 CLIP = "demo:bikes"
+SCORE = 0.2  # smallest: the network that comes along is careful (its CARD.md)
 LASTED_S = 1.0  # an id that was there so long is told of at the end
 
 
@@ -28,18 +29,22 @@ def demo(
     """
     from engines import default_bundle
     from engines.bundle import load_bundle
+    from engines.results import Thresholds
     from perception.commands.signals import INTERRUPTED, EndedEarly, Signals
     from perception.replay import Replay, ReplayRequest
     from perception.summary import in_words
 
     bundle = load_bundle(default_bundle())
     seen = EachSecond(bundle.labels)
-    request = ReplayRequest(sources=[CLIP], models=[str(bundle.folder)], render=output)
+    request = ReplayRequest(
+        sources=[CLIP], models=[str(bundle.folder)], thresholds=Thresholds(score=SCORE), render=output
+    )
     try:
         with Signals() as caught, Replay(request, observers=[seen]) as run:
             caught.then(run.stop)
             print(f"{CLIP} through {bundle.name} ({', '.join(bundle.labels)}) on {run.networks[0].engine.name}")
             run.run()
+            seen.print_second()
             figures = in_words(run.summary())
     except EndedEarly as ended:
         raise typer.Exit(ended.exit_code) from None
@@ -50,30 +55,39 @@ def demo(
 
 
 class EachSecond:
-    """An observer that prints, once for each second of the drive, what is in view: ids, classes, scores."""
+    """An observer that prints, for each second of the drive, what was in view in it: ids, classes, best scores."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = labels
-        self._next_s = 0
+        self._second = 0
+        self._in_view: dict[str, float] = {}  # of this second: what, and its best score
         self._tracks: dict[int, tuple[str, int, int]] = {}  # id: class, first and last stamp
 
     def __call__(self, result: Result) -> None:
-        """Look at a result, and print it where it begins a new second."""
+        """Look at a result; where it begins a new second, print the one before."""
         from engines.results import Detections
 
-        in_view: list[str] = []
+        stamp_ns = result.entry.stamp_ns
+        while stamp_ns >= (self._second + 1) * 1_000_000_000:
+            self.print_second()
         for found in result.detections:
             if not isinstance(found, Detections):
                 continue
             for track, index, score in zip(found.track_ids, found.classes, found.scores, strict=True):
-                name, stamp_ns = self._labels[index], result.entry.stamp_ns
+                name = self._labels[index]
                 if track:
                     _, since_ns, _ = self._tracks.get(int(track), (name, stamp_ns, stamp_ns))
                     self._tracks[int(track)] = (name, since_ns, stamp_ns)
-                in_view.append(f"{name} #{track} {score:.2f}" if track else f"{name} {score:.2f}")
-        if result.entry.stamp_ns >= self._next_s * 1e9:
-            print(f"{self._next_s:4d} s  {', '.join(in_view) or 'nothing'}", flush=True)
-            self._next_s = int(result.entry.stamp_ns // 1_000_000_000) + 1
+                what = f"{name} #{track}" if track else name
+                self._in_view[what] = max(float(score), self._in_view.get(what, 0.0))
+
+    def print_second(self) -> None:
+        """Print the second that ends here, the surest first."""
+        surest = sorted(self._in_view.items(), key=lambda item: -item[1])
+        words = ", ".join(f"{what} {score:.2f}" for what, score in surest) or "nothing"
+        print(f"{self._second:4d} s  {words}", flush=True)
+        self._second += 1
+        self._in_view.clear()
 
     def in_sum(self) -> str:
         """What was followed for a while, by class, in words."""
