@@ -17,7 +17,7 @@ from engines.accuracy_loss import AccuracyLoss
 from engines.class_accuracy import MaskAccuracy, TopAccuracy, count_pixels, intersection_over_union
 from engines.datasets import Dataset, DatasetError, open_dataset
 from engines.errors import BundleError, EngineError
-from engines.runtime import ENGINES
+from engines.runtime import ON_THE_CPU
 
 COLOURS = {"blue": (255, 0, 0), "green": (0, 255, 0), "red": (0, 0, 255)}
 
@@ -32,7 +32,7 @@ def images_by_class(folder: Path, **shown: list[str]) -> Dataset:
     return open_dataset(folder)
 
 
-@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("engine", sorted(ON_THE_CPU))
 def test_a_classifier_is_judged_by_the_share_it_names_rightly(engine: str, tmp_path: Path) -> None:
     bundle = tiny_networks.make_classifier_bundle(tmp_path / "colours")
     dataset = images_by_class(tmp_path / "set", red=["red", "red", "blue"], blue=["blue"], green=["blue"])
@@ -98,7 +98,7 @@ def mask_of(left: int, right: int, side: int) -> NDArray[np.uint8]:
     return halves((left, 0, 0), (right, 0, 0), side)[..., 0].copy()
 
 
-@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("engine", sorted(ON_THE_CPU))
 @pytest.mark.parametrize("stride", [1, 4])
 def test_a_segmenter_is_judged_by_the_iou_of_each_class(engine: str, stride: int, tmp_path: Path) -> None:
     """Also where its map is coarser than the mask, and the image larger than its input. Unlabelled pixels count not."""

@@ -156,7 +156,15 @@ def test_jsonl_has_a_line_for_every_frame(cli: Cli, bundle: Path, drive: Path, t
     assert [line["stamp_ns"] for line in lines] == [n * 100_000_000 for n in range(24)]
     assert {line["status"] for line in lines} == {"OK"}
     assert sum(len(line["detections"]) for line in lines) == figures["detections"]
-    assert lines[3]["detections"][0].keys() == {"box", "score", "class_index", "class", "track_id", "network"}
+    assert lines[3]["detections"][0].keys() == {
+        "box",
+        "score",
+        "class_index",
+        "class",
+        "track_id",
+        "network",
+        "crop_classes",
+    }
     assert tree(tmp_path) == {"f.jsonl"}
 
 
