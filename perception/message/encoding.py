@@ -73,23 +73,24 @@ class BodyEncoder:
         if len(detections) != len(self._labels):
             raise ValueError(f"detections of {len(detections)} networks, but there are {len(self._labels)}")
         rows = [
-            (network, *row)
+            (network, place, *row)  # a place is one among its network's own detections
             for network, found in enumerate(detections)
             if isinstance(found, Detections)
-            for row in zip(
-                found.boxes_xyxy.tolist(),
-                found.scores.tolist(),
-                found.classes.tolist(),
-                found.track_ids.tolist(),
-                strict=True,
+            for place, row in enumerate(
+                zip(
+                    found.boxes_xyxy.tolist(),
+                    found.scores.tolist(),
+                    found.classes.tolist(),
+                    found.track_ids.tolist(),
+                    strict=True,
+                )
             )
         ]
         crops = _crops_of(detections)
-        places = _places(detections) if crops else []
         if len(detections) > 1:
             rows.sort(key=_score, reverse=True)  # stable: of equal scores the earlier network's comes first
         add = message.detections.add
-        for network, (left, top, right, bottom), score, class_index, track_id in rows:
+        for network, place, (left, top, right, bottom), score, class_index, track_id in rows:
             box = add()  # filled one by one: keyword arguments take a quarter longer
             box.left = left
             box.top = top
@@ -100,9 +101,8 @@ class BodyEncoder:
             box.class_name = self._labels[network][class_index]
             box.track_id = track_id
             box.network = network
-        for box, place in zip(message.detections, places, strict=bool(places)):
-            for network, class_index, score in crops.get(place, ()):
-                self._name(box.crop_classes.add(), network, class_index, score)
+            for by, kind, how_sure in crops.get((network, place), ()) if crops else ():
+                self._name(box.crop_classes.add(), by, kind, how_sure)
         for network, found in enumerate(detections):
             if isinstance(found, SegmentationMap):
                 for of_group in found.maps:
@@ -139,20 +139,8 @@ def _crops_of(detections: Sequence[Found]) -> dict[tuple[int, int], list[tuple[i
     return crops
 
 
-def _places(detections: Sequence[Found]) -> list[tuple[int, int]]:
-    """(network, place) of each detection in the message's order."""
-    scored = [
-        (score, network, place)
-        for network, found in enumerate(detections)
-        if isinstance(found, Detections)
-        for place, score in enumerate(found.scores.tolist())
-    ]
-    scored.sort(key=lambda entry: entry[0], reverse=True)  # as the detections are
-    return [(network, place) for _, network, place in scored]
-
-
-def _score(row: tuple[int, list[float], float, int, int]) -> float:
-    return row[2]
+def _score(row: tuple[int, int, list[float], float, int, int]) -> float:
+    return row[3]
 
 
 def encode_tail(session: str, ledger: LedgerTimes | None) -> bytes:
