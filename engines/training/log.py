@@ -12,7 +12,8 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 CURVE, VALIDATION = "curve.csv", "validation.csv"
-BEFORE_PARTS, AFTER_PARTS = ("step", "loss"), ("rate", "gradient", "images_per_s")  # columns around those of the loss
+# Columns around those of the loss. `waiting`: the share of a step that was spent waiting for its pictures.
+BEFORE_PARTS, AFTER_PARTS = ("step", "loss"), ("rate", "gradient", "images_per_s", "waiting")
 
 
 class TrainingLog:

@@ -157,9 +157,11 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
                 group["lr"] = rate
 
             optimiser.zero_grad(set_to_none=True)
-            sums = dict.fromkeys(("loss", *task.parts), 0.0)
+            sums, waited_s = dict.fromkeys(("loss", *task.parts), 0.0), 0.0
             for part in range(settings.accumulate):
+                asked = time.monotonic()
                 batch = next(stream)
+                waited_s += time.monotonic() - asked
                 is_last = part == settings.accumulate - 1
                 alone = (
                     trained.no_sync() if isinstance(trained, DistributedDataParallel) and not is_last else nullcontext()
@@ -188,6 +190,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
                     "rate": rate,
                     "gradient": float(length),
                     "images_per_s": settings.batch / (now - step_began),
+                    "waiting": waited_s / (now - step_began),
                 }
                 done = (spent_s + now - began) / 60 / settings.minutes if settings.minutes else step / steps
                 log.step(row, done)

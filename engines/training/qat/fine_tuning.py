@@ -110,6 +110,7 @@ def fine_tune(  # noqa: PLR0915  one piece, to be read from top to bottom
                 for group in optimiser.param_groups:
                     group["lr"] = rate
                 batch = next(stream)
+                waited_s = time.monotonic() - step_began
                 optimiser.zero_grad(set_to_none=True)
                 found = network(batch.images.to(device).float(), raw)
                 loss = loss_of(found, [target.to(device) for target in batch.targets])
@@ -126,6 +127,7 @@ def fine_tune(  # noqa: PLR0915  one piece, to be read from top to bottom
                     "rate": rate,
                     "gradient": float(length),
                     "images_per_s": settings.batch / (now - step_began),
+                    "waiting": waited_s / (now - step_began),
                 }
                 step += 1
                 log.step(row, (now - began) / 60 / settings.minutes if settings.minutes else step / steps)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engines.plots import curves, svg
 
 _MOST_POINTS = 400  # of a curve; means of as many stretches as that
-_NOT_LOSSES = ("step", "rate", "gradient", "images_per_s")
+_NOT_LOSSES = ("step", "rate", "gradient", "images_per_s", "waiting")
 _MOST_CLASSES = 12  # whose curves are told apart
 
 Columns = dict[str, NDArray[np.float64]]

@@ -72,11 +72,12 @@ def page(folder: Path, state: Mapping[str, Any], judged: Judged | None, why: str
     pictures = f", {trained['pictures']:,} pictures" if "pictures" in trained else ""
     how = f"{recipe['network']}, {recipe['width']}x{recipe['height']}, {state['step']:,} steps{pictures}"
     speed = f", {np.median(curve['images_per_s']):.0f} images/s" if "images_per_s" in curve else ""
+    waiting = f", waiting for pictures {np.median(curve['waiting']):.0%} of the time" if "waiting" in curve else ""
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     plots = "".join(f"<figure><h3>{escape(name)}</h3>{plot}</figure>" for name, plot in course(curve, validation))
     name = folder.resolve().name
     body = f"""<h1>{escape(name)}</h1>
-<p>{escape(how)}, {state["spent_s"] / 3600:.2f} h{speed}.
+<p>{escape(how)}, {state["spent_s"] / 3600:.2f} h{speed}{waiting}.
 <span class="soft">Report of {at}, edge-perception {version("edge-perception")}</span></p>
 {_verdict(judged, why)}
 <h2>How it went</h2><div class="plots">{plots}</div>

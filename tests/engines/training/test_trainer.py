@@ -103,6 +103,25 @@ def test_a_training_learns_drawn_things_and_makes_a_bundle_that_finds_them(tmp_p
     assert np.mean(boxes[-5:]) < np.mean(boxes[:5]) / 2
 
 
+def test_the_curve_says_how_long_a_training_waits_for_its_pictures(
+    tmp_path: Path, drawn: Mixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = trainer.batches
+
+    def late(*given: Any, **more: Any) -> Any:
+        for number, batch in enumerate(at_once(*given, **more)):
+            time.sleep(0.5 if number >= 2 else 0)
+            yield batch
+
+    monkeypatch.setattr(trainer, "batches", late)
+    train(drawn, tmp_path / "run", short(4, accumulate=2))
+    waiting = [row["waiting"] for row in curve(tmp_path / "run")]
+    seconds = [4 / row["images_per_s"] for row in curve(tmp_path / "run")]
+    assert all(0 < share < 1 for share in waiting)
+    for share, step_s in zip(waiting[1:], seconds[1:], strict=True):
+        assert share * step_s >= 1.0, "two parts of a step, each half a second late"
+
+
 def test_a_training_killed_at_any_step_goes_on_as_if_nothing_had_happened(drawn: Mixture, tmp_path: Path) -> None:
     settings = short(14)
     train(drawn, tmp_path / "whole", settings)
