@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perception.commands.pairs import class_pairs, split_pair
+from perception.commands.arguments import class_pairs, split_pair
 
 if TYPE_CHECKING:
     from perception.gate import Judgement

@@ -59,7 +59,7 @@ def mine(
     which reasons.csv and mined.json have too. Of several drives some are val as a whole. Ends with 1, and writes
     nothing, where no frame is worth it.
     """
-    from perception.commands.pairs import split_pair
+    from perception.commands.arguments import split_pair
     from perception.commands.signals import INTERRUPTED, EndedEarly, Signals
     from perception.errors import UsageError
     from perception.mining import Mining, MiningRequest, check_place, facts, write_mined

@@ -1,4 +1,4 @@
-"""`perception engine train` and `export`: networks made from labelled images."""
+"""`perception engine train`: a network made from labelled images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from perception.commands.arguments import one_of, parse_size
+from perception.commands.engine.training_extra import require_training
 
 if TYPE_CHECKING:
     from engines.training.datasets import Mixture
@@ -80,7 +83,6 @@ def train(  # noqa: PLR0915  each option is a line
     the same command and --resume. In several processes, one for each GPU or core:
     torchrun --nproc-per-node 2 --no-python perception engine train ...
     """
-    from perception.commands.engine import one_of, parse_size
     from perception.commands.signals import stopped_by_signals
     from perception.errors import UsageError
 
@@ -110,7 +112,7 @@ def train(  # noqa: PLR0915  each option is a line
     mixture = open_mixture(data, split, root=root, labels=task.labels)
     validation = open_mixture(data, validate, root=root, labels=task.labels) if validate else None
     if qat:
-        from perception.commands.qat import FineTuning, fine_tune
+        from perception.commands.engine.qat import FineTuning, fine_tune
 
         if teacher:
             mixture = _taught(mixture, data, teacher, output, threads)
@@ -165,24 +167,6 @@ def train(  # noqa: PLR0915  each option is a line
         print(f"{bundle.folder}: {len(bundle.labels)} classes, ready for replay, evaluate and calibrate")
 
 
-def export(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="checkpoint.pt of a training.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the new bundle.")],
-    size: Annotated[
-        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Of the input; default: what it is trained at.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a bundle of that name.")] = False,
-) -> None:
-    """Make a bundle of a training's checkpoint, finished or not: of its averaged weights."""
-    from perception.commands.engine import parse_size
-
-    require_training()
-    from engines.training.trainer import export_checkpoint
-
-    bundle = export_checkpoint(checkpoint, output, parse_size(size), replace_existing=force)
-    print(f"{output}: {', '.join(bundle.labels)}")
-
-
 def _usual_network(data: Path) -> str:
     """The smallest network of the kind that one dataset's labels are for; of a mixture a detector."""
     from engines.datasets import format_of
@@ -207,16 +191,4 @@ def _taught(mixture: Mixture, data: Path, teachers: list[Path], output: Path, th
             output / "taught.npz",
             threads=threads,
             told=lambda done, _all: bar.update(task, completed=done, visible=True),
-        )
-
-
-def require_training() -> None:
-    from importlib.util import find_spec
-
-    from perception.errors import UsageError
-
-    missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            "training", f"the package {missing[0]} is not installed", "pip install 'edge-perception[train]'"
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perception.commands.pairs import class_pairs
+from perception.commands.arguments import class_pairs
 
 if TYPE_CHECKING:
     from engines.quantize.calibration import Calibration

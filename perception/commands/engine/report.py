@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perception.commands.engine.training_extra import require_training
+
 if TYPE_CHECKING:
     from engines.training.datasets import Mixture
 
@@ -29,8 +31,6 @@ def report(
 
     It is one file that needs no network. Of a training that was killed its last checkpoint is judged.
     """
-    from perception.commands.train import require_training
-
     require_training()
     from engines.training.checkpoint import CHECKPOINT
     from engines.training.datasets import open_mixture

@@ -1,0 +1,58 @@
+"""`perception engine bench`: how fast the raw engine is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perception.commands.arguments import OR_DEFAULT
+
+
+def bench(
+    bundle: Annotated[Path | None, typer.Argument(metavar="[BUNDLE]", help=OR_DEFAULT)] = None,
+    engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or tensorrt_rtx.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
+    in_flight: Annotated[int, typer.Option(min=1, max=16, help="Inferences at once; what a run has is 2.")] = 2,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure.")] = 3.0,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure the raw engine: inference alone, with its slots kept full.
+
+    On a GPU each query has its copies (H2D, D2H) and preprocessing in it, in trtexec's sense of the words.
+    """
+    from engines import default_bundle
+    from engines.bench import measure
+    from engines.bundle import load_bundle
+    from engines.runtime import open_engine
+
+    with open_engine(load_bundle(bundle or default_bundle()), engine, slots=in_flight, threads=threads) as opened:
+        speed = measure(opened, seconds)
+        name, device, notes = opened.name, opened.device, (*opened.notes, *speed.remarks)
+    latency = {key: round(value, 4) for key, value in speed.latency_ms.items()}
+    if json_:
+        facts = {
+            "fps": round(speed.fps, 3),
+            "latency_ms": latency,
+            "engine": name,
+            "device": device,
+            "threads": threads,
+            "in_flight": speed.in_flight,
+            "gpu_ms": {
+                stage: {key: round(value, 4) for key, value in of_stage.items()}
+                for stage, of_stage in speed.gpu_ms.items()
+            },
+            "notes": notes,
+        }
+        print(json.dumps(facts))
+        return
+    how = f"{threads} thread{'s' if threads > 1 else ''}" if not speed.gpu_ms else "a GPU"
+    print(f"{name} on {device}, {how}, {speed.in_flight} in flight, {speed.inferences} inferences")
+    print(f"{speed.fps:.1f} fps, latency p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms")
+    for stage, of_stage in speed.gpu_ms.items():
+        figures = ", ".join(f"{key} {value:.3f}" for key, value in of_stage.items())
+        print(f"  {stage:<10} {figures} ms")
+    for note in notes:
+        print(f"note: {note}")
