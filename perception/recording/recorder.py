@@ -34,6 +34,7 @@ from sensors.source import SensorInfo, Source, SourceInfo
 
 FLUSH_EVERY_S = 0.5
 TRY_AGAIN_AFTER_S = 1.0  # where the disk takes nothing; what comes meanwhile is not even coded
+WELL_AFTER_S = 5.0  # of writing without a failure: a full disk still takes a small thing now and then
 MOST_WAITING_BYTES = 256 << 20  # some 90 frames of 1280x720
 MOST_NOTED_DROPS = 1000  # Faults that wait to be recorded in the place of what was dropped
 
@@ -106,7 +107,7 @@ class Recorder:
         self._writer: DriveWriter | None = None
         self._pending: Counter[str] = Counter()  # items that are with the writer and not on the disk yet
         self._opened_s = 0.0
-        self._retry_s = 0.0  # when the disk is tried again
+        self._failed_s = self._retry_s = 0.0  # when the disk last failed, and when it is tried again
         self._reason = DISK_FAILED  # why it did not take the last thing that it did not take
         self._bug: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="recorder")
@@ -304,7 +305,7 @@ class Recorder:
         with self._changed:
             self._state.recorded.update(self._pending)
             self._state.bytes_written = self._parts.finished_bytes + writer.container.bytes_written
-            if has_more:
+            if has_more and time.monotonic() - self._failed_s >= WELL_AFTER_S:
                 self._state.failure = ""
         self._pending.clear()
         self._parts.make_room(writer.container.path)
@@ -351,7 +352,8 @@ class Recorder:
 
     def _fail(self, cause: OSError) -> None:
         self._reason = self._reason_of(cause.errno)
-        self._retry_s = time.monotonic() + TRY_AGAIN_AFTER_S
+        self._failed_s = time.monotonic()
+        self._retry_s = self._failed_s + TRY_AGAIN_AFTER_S
         with self._changed:
             self._state.failure = cause.strerror or str(cause)
 
