@@ -8,9 +8,12 @@ the gradients of a batch do not depend on how it was divided among processes, or
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 
@@ -39,6 +42,17 @@ class Objects:
     def to(self, device: torch.device) -> Objects:
         """The same in a device's memory."""
         return Objects(*(getattr(self, name).to(device, non_blocking=True) for name in self.__slots__))
+
+    def __reduce__(self) -> tuple[Callable[..., Objects], tuple[NDArray[Any], ...]]:
+        """Go from a loader's process to the trainer by value.
+
+        A tensor would go as a file of shared memory, five for each picture, which took 7 % of the time of a training.
+        """
+        return _from_arrays, tuple(getattr(self, name).numpy() for name in self.__slots__)
+
+
+def _from_arrays(*arrays: NDArray[Any]) -> Objects:
+    return Objects(*(torch.from_numpy(array) for array in arrays))
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,10 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
         workers=machine.workers,
         pin=device.type == "cuda",
     )
-    trained: nn.Module = DistributedDataParallel(network) if processes.world > 1 else network
+    trained: nn.Module = network
+    if processes.world > 1:
+        # Only the first process's BatchNorm statistics are ever used: to send them at every step would be in vain.
+        trained = DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
     began = saved = time.monotonic()
     follow = partial(TrainingLog, folder, parts=task.parts, measure=task.measure, first_step=first_step)
     with follow(shows_bar=shows_bar) if processes.is_first else nullcontext() as log:
