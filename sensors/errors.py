@@ -28,6 +28,10 @@ class EdgePerceptionError(Exception):
         self.what = what
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[type[EdgePerceptionError], tuple[str, str, str]]:
+        """Go from one process to another: as made of these three, where an exception is made of its message alone."""
+        return type(self), (self.thing, self.what, self.remedy)
+
 
 class RequestError(EdgePerceptionError):
     """The request, or a file that it names, is wrong. Nothing was started and nothing written."""

@@ -68,7 +68,8 @@ class TrainingLog:
             for name, value in figures.items():
                 self._board.add_scalar(f"{self._measure.lower()}/{name}", value, step)
         of_each = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        self._bar.console.print(f"step {step:,}: {self._measure} {of_each}")
+        if not self._bar.disable:
+            self._bar.console.print(f"step {step:,}: {self._measure} {of_each}")
 
     def __enter__(self) -> TrainingLog:
         self._stack.enter_context(self._bar)

@@ -10,9 +10,9 @@ The folder gets `checkpoint.pt` (all that is needed to go on), `curve.csv`, Tens
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,6 @@ from engines.training.report import write_report
 from engines.training.settings import Machine, Settings
 from engines.training.tasks import JudgeBatch, Task, task_of
 
-_VALIDATIONS = 20  # in the course of a training
 _FOREVER = 1 << 40  # steps, of a training that ends by the clock
 
 
@@ -49,17 +48,22 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     resume: bool = False,
     start_from: Path | None = None,
     validation: Mixture | None = None,
+    validations: int = 20,
     should_stop: Callable[[], bool] = lambda: False,
+    told: Callable[[float, Mapping[str, float]], None] = lambda _progress, _figures: None,
     shows_bar: bool = True,
+    makes_bundle: bool = True,
 ) -> Bundle | None:
     """Train a network on a mixture, and export it as the bundle `folder`/bundle; its name says of which kind it is.
 
-    None where it was stopped before its end, and in all processes but the first.
+    None where it was stopped before its end, in all processes but the first, and where it only tries a recipe
+    (`makes_bundle`): its checkpoint is all that is left then.
 
     `augmentation`: None takes what is usual for its kind. `resume`: go on from the folder's checkpoint. `start_from`:
     take the weights of another training's checkpoint.
-    `validation`: images on which the averaged weights are judged at every twentieth of the training. `should_stop`:
+    `validation`: images on which the averaged weights are judged so many times in its course. `should_stop`:
     asked before each step; the checkpoint is written then, and a resumed training goes on as if nothing had happened.
+    `told`: is given the progress 0..1 and the figures of each validation, of `all` and of each class.
     Raises `TrainingError`, `DatasetError`; `DivergedError` when the loss is no number any more.
     """
     # --- where: device, precision, processes
@@ -102,7 +106,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     first_step, spent_s = 0, 0.0
     if resume:
         state = checkpoint.load(file)
-        check_same_recipe(state, settings, mixture.classes, file)
+        check_same_recipe(state, settings, augmentation, mixture.classes, file)
         network.load_state_dict(state["network"])
         average.network.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
@@ -117,6 +121,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
             state: dict[str, Any] = {
                 "trained": trained_section(mixture, settings, step=step, spent_s=spent_s, world=processes.world),
                 "recipe": settings.recipe,
+                "augmentation": asdict(augmentation),
                 "classes": list(mixture.classes),
                 "step": step,
                 "spent_s": spent_s,
@@ -197,8 +202,10 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
                 }
                 done = (spent_s + now - began) / 60 / settings.minutes if settings.minutes else step / steps
                 log.step(row, done)
-                if validation is not None and int(done * _VALIDATIONS) > int(progress * _VALIDATIONS):
-                    log.validated(step, task.validate(average.network, validation, size))
+                if validation is not None and int(done * validations) > int(progress * validations):
+                    figures = task.validate(average.network, validation, size)
+                    log.validated(step, figures)
+                    told(done, figures)
             if now - saved > machine.checkpoint_seconds:
                 save(step, spent_s + now - began)
                 saved = now
@@ -206,7 +213,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
 
     # --- what comes of it
     processes.leave()
-    if is_stopped or not processes.is_first:
+    if is_stopped or not processes.is_first or not makes_bundle:
         return None
     bundle = export_checkpoint(file, folder / "bundle", replace_existing=True)
     write_report(folder, bundle, validation, mixture, threads=machine.threads)
@@ -263,12 +270,16 @@ def load_weights(network: nn.Module, state: dict[str, Any], classes: Sequence[st
         ) from None
 
 
-def check_same_recipe(state: dict[str, Any], settings: Settings, classes: Sequence[str], file: Path) -> None:
+def check_same_recipe(
+    state: dict[str, Any], settings: Settings, augmentation: Augmentation, classes: Sequence[str], file: Path
+) -> None:
     """Raise `TrainingError` where a checkpoint was made with other settings: going on would be neither training."""
-    for name, value in settings.recipe.items():
-        before = state["recipe"].get(name, getattr(Settings, name))  # an older checkpoint lacks what was usual then
-        if before != value:
-            raise TrainingError(str(file), f"was made with {name} {before}, not {value}", "resume it as it began")
+    asked = {**settings.recipe, **asdict(augmentation)}
+    known = {**state["recipe"], **state.get("augmentation", {})}  # an older checkpoint lacks what was usual then
+    for name, value in asked.items():
+        if name in known and known[name] != value:
+            remedy = "resume it as it began, with the same options and --recipe"
+            raise TrainingError(str(file), f"was made with {name} {known[name]}, not {value}", remedy)
     if tuple(state["classes"]) != tuple(classes):
         raise TrainingError(str(file), f"has the classes {', '.join(state['classes'])}", "resume it with its own data")
 

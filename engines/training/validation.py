@@ -20,6 +20,7 @@ from engines.results import Detections, Thresholds
 from engines.training.datasets import UNLABELLED, Example, Mixture, letterboxed
 from engines.training.networks.detector import BOX, Detector, Grid
 
+_AT_ONCE = 16  # pictures: a call for each takes twice as long where they are small
 _THRESHOLDS = Thresholds(SCORE, NMS_IOU, max_detections=MAX_CANDIDATES, every_label=True)
 
 
@@ -79,10 +80,11 @@ def _seen(network: nn.Module, mixture: Mixture, size: tuple[int, int], fit: Fit)
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
-    for index in range(len(mixture)):
-        example = letterboxed(mixture.read(index), *size, fit)
-        image = torch.from_numpy(example.image).permute(2, 0, 1)[None].to(device).float()
-        yield example, network(image)
+    for first in range(0, len(mixture), _AT_ONCE):
+        indices = range(first, min(first + _AT_ONCE, len(mixture)))
+        examples = [letterboxed(mixture.read(index), *size, fit) for index in indices]
+        images = torch.from_numpy(np.stack([example.image for example in examples])).permute(0, 3, 1, 2)
+        yield from zip(examples, network(images.to(device).float()).split(1), strict=True)
     network.train(was_training)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from perception.commands.arguments import parse_size
-from perception.commands.engine.training_extra import require_training
+from perception.commands.engine.training import require_training
 
 
 def export(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perception.commands.engine.training_extra import require_training
+from perception.commands.engine.training import require_training
 
 if TYPE_CHECKING:
     from engines.training.datasets import Mixture

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perception.commands.arguments import one_of, parse_size
-from perception.commands.engine.training_extra import require_training
+from perception.commands.engine.training import require_training, usual_network
 
 if TYPE_CHECKING:
-    from engines.training.datasets import Mixture
+    from engines.training.datasets import Augmentation, Mixture
+    from engines.training.settings import Settings
 
 
 def train(  # noqa: PLR0915  each option is a line
@@ -58,6 +59,9 @@ def train(  # noqa: PLR0915  each option is a line
     rate: Annotated[
         float | None, typer.Option(min=0, help="Highest learning rate; default: usual for the optimiser.")
     ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings and augmentation that `engine tune` found.")
+    ] = None,
     flip: Annotated[
         bool, typer.Option("--flip/--no-flip", help="Show pictures mirrored too; signs mean something else then.")
     ] = True,
@@ -99,7 +103,7 @@ def train(  # noqa: PLR0915  each option is a line
 
     one_of("--network", network, tuple(name for task in TASKS for name in task.networks))
     one_of("--optimiser", optimiser, tuple(RATES))
-    network = network or _usual_network(data)
+    network = network or usual_network(data)
     task = task_of(network)
     width, height = parse_size(size) or task.size
     if width % task.multiple or height % task.multiple:
@@ -140,6 +144,7 @@ def train(  # noqa: PLR0915  each option is a line
         flip=flip,
         seed=seed,
     )
+    settings, augmentation = _by_recipe(recipe, settings, task.augmentation)
     machine = Machine(device, precision, threads, workers, checkpoint_seconds)
     unnoted = [Request.of(data, root, split, validate)] if processes.is_first else []
 
@@ -154,6 +159,7 @@ def train(  # noqa: PLR0915  each option is a line
             output,
             settings,
             machine,
+            augmentation=augmentation,
             resume=resume,
             start_from=weights,
             validation=validation,
@@ -167,12 +173,20 @@ def train(  # noqa: PLR0915  each option is a line
         print(f"{bundle.folder}: {len(bundle.labels)} classes, ready for replay, evaluate and calibrate")
 
 
-def _usual_network(data: Path) -> str:
-    """The smallest network of the kind that one dataset's labels are for; of a mixture a detector."""
-    from engines.datasets import format_of
+def _by_recipe(file: Path | None, asked: Settings, usual: Augmentation) -> tuple[Settings, Augmentation]:
+    """The settings and the augmentation of a recipe. Raises `UsageError` where an option says otherwise."""
+    from engines.training.recipe import read_recipe
+    from engines.training.settings import Settings
+    from perception.errors import UsageError
 
-    usual = {"images by class": "classifier-nano", "masks": "segmenter-nano"}
-    return "nano" if data.suffix == ".toml" else usual.get(format_of(data), "nano")
+    if file is None:
+        return asked, usual
+    settings, augmentation = read_recipe(file).applied(asked, usual)
+    for name in ("rate", "optimiser"):
+        option, told = getattr(asked, name), getattr(settings, name)
+        if option not in (told, getattr(Settings, name)):
+            raise UsageError(f"--{name} {option}", f"{file} says {told}", "leave it away, or change the recipe")
+    return settings, augmentation
 
 
 def _taught(mixture: Mixture, data: Path, teachers: list[Path], output: Path, threads: int) -> Mixture:
