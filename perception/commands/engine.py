@@ -11,6 +11,7 @@ import typer
 from perception.commands.build import build
 from perception.commands.calibrate import calibrate
 from perception.commands.pairs import class_pairs, split_pair
+from perception.commands.prune import prune
 from perception.commands.report import report
 from perception.commands.train import export, train
 
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from engines.class_accuracy import MaskAccuracy, TopAccuracy
 
 app = typer.Typer(
-    help="Networks as bundles: train, report, import, inspect, bench, evaluate, calibrate, build.", no_args_is_help=True
+    help="Networks as bundles: train, prune, report, import, inspect, bench, evaluate, calibrate, build.",
+    no_args_is_help=True,
 )
 app.command(no_args_is_help=True)(train)
 app.command(no_args_is_help=True)(export)
 app.command(no_args_is_help=True)(report)
+app.command(no_args_is_help=True)(prune)
 app.command(no_args_is_help=True)(calibrate)
 app.command(no_args_is_help=True)(build)
 

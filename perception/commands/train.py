@@ -92,7 +92,8 @@ def train(  # noqa: PLR0915  each option is a line
     from engines.training.optimisation import RATES
     from engines.training.request import Request
     from engines.training.settings import Machine, Settings
-    from engines.training.tasks import TASKS, task_of
+    from engines.training.tasks import TASKS, build_network, task_of
+    from engines.training.trainer import pruned_in
     from engines.training.trainer import train as run
 
     one_of("--network", network, tuple(name for task in TASKS for name in task.networks))
@@ -113,18 +114,19 @@ def train(  # noqa: PLR0915  each option is a line
         from perception.commands.qat import FineTuning, fine_tune
 
         if teacher:
-            mixture = _taught(mixture, data, teacher, output, threads)
+            mixture = taught(mixture, data, teacher, output, threads)
         how = FineTuning(weights, resume, epochs, minutes, batch, optimiser, rate, seed)
         fine_tune(mixture, validation, output, how, Machine(device, precision, threads, workers))
         return
-    cost = cost_of(task.build(network, len(mixture.classes)), width, height)
+    pruned = pruned_in(output / CHECKPOINT if resume else weights)
+    cost = cost_of(build_network(network, len(mixture.classes), pruned), width, height)
     processes = join_processes(device)
     if processes.is_first:
         print(f"{network}: {cost} at {width}x{height}, classes {', '.join(mixture.classes)}")
         print(f"{len(mixture)} images of {len(mixture.parts)} datasets")
     if teacher:
         with processes.first_goes_first():
-            mixture = _taught(mixture, data, teacher, output, threads)
+            mixture = taught(mixture, data, teacher, output, threads)
     settings = Settings(
         network=network,
         width=width,
@@ -191,7 +193,8 @@ def _usual_network(data: Path) -> str:
     return "nano" if data.suffix == ".toml" else usual.get(format_of(data), "nano")
 
 
-def _taught(mixture: Mixture, data: Path, teachers: list[Path], output: Path, threads: int) -> Mixture:
+def taught(mixture: Mixture, data: Path, teachers: list[Path], output: Path, threads: int) -> Mixture:
+    """The mixture with what teachers find on its images; what they found before is read from `output`."""
     from rich.progress import Progress
 
     from engines.bundle import load_bundle
@@ -210,13 +213,13 @@ def _taught(mixture: Mixture, data: Path, teachers: list[Path], output: Path, th
         )
 
 
-def require_training() -> None:
+def require_training(*beside: str) -> None:
+    """Raise `UsageError` where a package of the extra is missing that is needed here: torch, onnx and these."""
     from importlib.util import find_spec
 
     from perception.errors import UsageError
 
-    missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
+    missing = [name for name in ("torch", "onnx", *beside) if find_spec(name) is None]
     if missing:
-        raise UsageError(
-            "training", f"the package {missing[0]} is not installed", "pip install 'edge-perception[train]'"
-        )
+        package = missing[0].replace("_", "-")
+        raise UsageError("training", f"the package {package} is not installed", "pip install 'edge-perception[train]'")
