@@ -154,13 +154,15 @@ def table(stages: list[Stage], judged_on: str) -> list[str]:
         if stage.accuracy is not None:
             figures += f"  {stage.accuracy['all']:.3f}"
         if stage is not first:
-            shares = (cost.parameters / first.cost.parameters, cost.flops / first.cost.flops)
-            shares = (*shares, stage.milliseconds / first.milliseconds)
-            said = ", ".join(f"{share - 1:+.0%}" for share in shares)
-            figures += f"  ({said}"
+            pairs = (
+                (cost.parameters, first.cost.parameters),
+                (cost.flops, first.cost.flops),
+                (stage.milliseconds, first.milliseconds),
+            )
+            changes = [f"{now / before - 1:+.0%}" for now, before in pairs]
             if stage.accuracy is not None and first.accuracy is not None:
-                figures += f", {100 * (stage.accuracy['all'] - first.accuracy['all']):+.1f} points"
-            figures += ")"
+                changes.append(f"{100 * (stage.accuracy['all'] - first.accuracy['all']):+.1f} points")
+            figures += f"  ({', '.join(changes)})"
         lines.append(figures)
     return [*lines, "time: of one inference in float on one thread of ONNX Runtime, the median of interleaved rounds"]
 
