@@ -67,6 +67,7 @@ def test_a_run_becomes_a_smaller_one_that_everything_takes(
     assert run(monkeypatch, "replay", images, "--model", folder / "bundle") == 0
     assert "4 of 4 frames published" in capsys.readouterr().out
     assert run(monkeypatch, "engine", "report", folder) == 0
+    assert "How good it is" in (folder / "report.html").read_text(), "it knows what to be judged by"
     assert (
         run(monkeypatch, "engine", "export", folder / "checkpoint.pt", "-o", tmp_path / "larger", "--size", "96x64")
         == 0

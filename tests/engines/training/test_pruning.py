@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def last_map(network: Any) -> Any:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_network_gets_as_cheap_as_asked_and_is_built_again_from_its_widths(name: str) -> None:
-    network = made(name)
+    network = made(name, classes=40)
     before, outputs = cost_of(network, *SIZE), answer(network).shape
     prune_network(network, SIZE, PruningRequest(0.3), no_gradients)
     after, widths = cost_of(network, *SIZE), widths_of(network)
@@ -86,7 +87,7 @@ def test_every_network_gets_as_cheap_as_asked_and_is_built_again_from_its_widths
     assert answer(network).shape == outputs
     inner = {layer: outputs for layer, (_, outputs) in widths.items() if not layer.endswith(("box", "classes"))}
     assert all(width % 8 == 0 for width in inner.values())
-    again = build_network(name, 3, {"widths": widths})
+    again = build_network(name, 40, {"widths": widths})
     again.load_state_dict(network.state_dict())
     torch.testing.assert_close(answer(again), answer(network), rtol=0, atol=0)
 
@@ -144,6 +145,17 @@ def test_what_is_kept_stays_as_wide_as_it_was() -> None:
     for name, (_, outputs) in before.items():
         if name.startswith(("stages.3.", "stem.")):
             assert after[name][1] == outputs
+
+
+@pytest.mark.parametrize("multiple", MULTIPLES)
+def test_no_layer_gets_narrower_than_a_quarter_or_than_the_multiple(multiple: int) -> None:
+    network = made("nano")
+    before = widths_of(network)
+    with pytest.raises(TrainingError, match=rf"nor than {multiple} channels"):
+        prune_network(network, SIZE, PruningRequest(0.999, multiple=multiple), no_gradients)
+    for name, (_, outputs) in widths_of(network).items():
+        if not name.endswith(("box", "classes")):
+            assert outputs >= min(before[name][1], max(multiple, before[name][1] / 4))
 
 
 @pytest.mark.parametrize(
@@ -243,8 +255,12 @@ def test_stopped_and_resumed_it_is_the_one_that_was_not(tmp_path: Path) -> None:
     assert not (tmp_path / "cut" / "bundle").exists()
     with pytest.raises(TrainingError, match="was pruned otherwise; resume it with the options"):
         pruned(run, mixture, tmp_path / "cut", 6, share=0.5, resume=True)
+    shutil.copytree(tmp_path / "cut", tmp_path / "by_train")
     assert pruned(run, mixture, tmp_path / "cut", 6, resume=True) is not None
     assert_same(tmp_path / "cut", tmp_path / "whole")
+    settings = Settings(**checkpoint.load(tmp_path / "by_train" / CHECKPOINT)["recipe"], epochs=3)
+    trainer.train(mixture, tmp_path / "by_train", settings, CPU, resume=True, shows_bar=False)
+    assert_same(tmp_path / "by_train", tmp_path / "whole")
 
 
 def test_what_is_no_run_to_go_on_with_is_refused(tmp_path: Path) -> None:
