@@ -27,6 +27,7 @@ from engines.training.losses import Loss, Objects, detection_loss
 from engines.training.networks import classifier, detector, segmenter
 from engines.training.networks.backbone import Backbone
 from engines.training.networks.detector import Grid
+from engines.training.networks.widths import narrow
 from engines.training.validation import validate, validate_categories, validate_masks
 
 JudgeBatch: TypeAlias = Callable[[Tensor, list[Any]], Loss]  # what a network put out for a batch, and its targets
@@ -174,3 +175,11 @@ TASKS = (DETECTION, CLASSIFICATION, SEGMENTATION)
 def task_of(network: str) -> Task:
     """The task of a network's name, which has to be one of some task's."""
     return next(task for task in TASKS if network in task.networks)
+
+
+def build_network(name: str, classes: int, pruned: Mapping[str, Any] | None = None) -> Backbone:
+    """Make a network of a name; `pruned`: what a checkpoint says of its pruning, if it was, and so of its widths."""
+    network = task_of(name).build(name, classes)
+    if pruned is not None:
+        narrow(network, pruned["widths"])
+    return network

@@ -33,7 +33,7 @@ from engines.training.optimisation import RATES, Average, learning_rate, make_op
 from engines.training.provenance import trained_section
 from engines.training.report import write_report
 from engines.training.settings import Machine, Settings
-from engines.training.tasks import JudgeBatch, Task, task_of
+from engines.training.tasks import JudgeBatch, Task, build_network, task_of
 
 _FOREVER = 1 << 40  # steps, of a training that ends by the clock
 
@@ -89,7 +89,9 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
 
     # --- network: channels last, which CPUs and tensor cores convolve without reordering
     torch.manual_seed(settings.seed)
-    network = task.build(settings.network, len(mixture.classes)).to(device)
+    file = folder / checkpoint.CHECKPOINT
+    pruned = pruned_in(file if resume else start_from)
+    network = build_network(settings.network, len(mixture.classes), pruned).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start_from is not None:
         load_weights(network, checkpoint.load(start_from), mixture.classes, str(start_from))
@@ -102,7 +104,6 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     full_rate = settings.rate or RATES[settings.optimiser]
 
     # --- resume: everything above is put into the state that it had
-    file = folder / checkpoint.CHECKPOINT
     first_step, spent_s = 0, 0.0
     if resume:
         state = checkpoint.load(file)
@@ -120,6 +121,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
         if processes.is_first:
             state: dict[str, Any] = {
                 "trained": trained_section(mixture, settings, step=step, spent_s=spent_s, world=processes.world),
+                "pruned": pruned,
                 "recipe": settings.recipe,
                 "augmentation": asdict(augmentation),
                 "classes": list(mixture.classes),
@@ -256,6 +258,12 @@ def freeze_norm(network: nn.Module) -> None:
             module.eval()
 
 
+def pruned_in(file: Path | None) -> dict[str, Any] | None:
+    """What a checkpoint says of the pruning of its network, see `pruning`; None of one that was not pruned."""
+    pruned: dict[str, Any] | None = None if file is None else checkpoint.load(file).get("pruned")
+    return pruned
+
+
 def load_weights(network: nn.Module, state: dict[str, Any], classes: Sequence[str], where: str) -> None:
     """Take the averaged weights of a checkpoint. Raises `TrainingError` where it is of another network."""
     if tuple(state["classes"]) != tuple(classes):
@@ -290,9 +298,10 @@ def export_checkpoint(
     """Make a bundle of a checkpoint's averaged weights. Raises `TrainingError`, `BundleError`."""
     state = checkpoint.load(file)
     task = task_of(state["recipe"]["network"])
-    network = task.build(state["recipe"]["network"], len(state["classes"]))
+    network = build_network(state["recipe"]["network"], len(state["classes"]), state.get("pruned"))
     load_weights(network, state, state["classes"], str(file))
     size = size or (state["recipe"]["width"], state["recipe"]["height"])
-    return task.export(
-        network, state["classes"], size, folder, trained=state.get("trained"), replace_existing=replace_existing
-    )
+    trained = state.get("trained")
+    if state.get("pruned"):
+        trained = {**(trained or {}), "pruned": state["pruned"]}
+    return task.export(network, state["classes"], size, folder, trained=trained, replace_existing=replace_existing)

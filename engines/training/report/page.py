@@ -82,10 +82,19 @@ def page(folder: Path, state: Mapping[str, Any], judged: Judged | None, why: str
 {_verdict(judged, why)}
 <h2>How it went</h2><div class="plots">{plots}</div>
 {"" if judged is None else _judged(judged)}
-<h2>Settings</h2>{_table(("setting", "value"), recipe.items())}
+<h2>Settings</h2>{_table(("setting", "value"), [*recipe.items(), *_pruned(state)])}
 <h2>What it learnt from</h2>{_data(trained, learnt_from)}
 """
     return whole_page(f"{name}: {how}", body)
+
+
+def _pruned(state: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The row of a network that was pruned."""
+    facts = state.get("pruned")
+    if facts is None:
+        return []
+    before, gone = facts["from"], 1 - facts["flops"] / facts["from"]["flops"]
+    return [("pruned", f"from {before['run']}: {gone:.0%} of its FLOPs, by {facts['importance']}")]
 
 
 def _verdict(judged: Judged | None, why: str) -> str:

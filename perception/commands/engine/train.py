@@ -98,7 +98,8 @@ def train(  # noqa: PLR0915  each option is a line
     from engines.training.optimisation import RATES
     from engines.training.request import Request
     from engines.training.settings import Machine, Settings
-    from engines.training.tasks import TASKS, task_of
+    from engines.training.tasks import TASKS, build_network, task_of
+    from engines.training.trainer import pruned_in
     from engines.training.trainer import train as run
 
     one_of("--network", network, tuple(name for task in TASKS for name in task.networks))
@@ -119,18 +120,19 @@ def train(  # noqa: PLR0915  each option is a line
         from perception.commands.engine.qat import FineTuning, fine_tune
 
         if teacher:
-            mixture = _taught(mixture, data, teacher, output, threads)
+            mixture = taught(mixture, data, teacher, output, threads)
         how = FineTuning(weights, resume, epochs, minutes, batch, optimiser, rate, seed)
         fine_tune(mixture, validation, output, how, Machine(device, precision, threads, workers))
         return
-    cost = cost_of(task.build(network, len(mixture.classes)), width, height)
+    pruned = pruned_in(output / CHECKPOINT if resume else weights)
+    cost = cost_of(build_network(network, len(mixture.classes), pruned), width, height)
     processes = join_processes(device)
     if processes.is_first:
         print(f"{network}: {cost} at {width}x{height}, classes {', '.join(mixture.classes)}")
         print(f"{len(mixture)} images of {len(mixture.parts)} datasets")
     if teacher:
         with processes.first_goes_first():
-            mixture = _taught(mixture, data, teacher, output, threads)
+            mixture = taught(mixture, data, teacher, output, threads)
     settings = Settings(
         network=network,
         width=width,
@@ -189,7 +191,8 @@ def _by_recipe(file: Path | None, asked: Settings, usual: Augmentation) -> tuple
     return settings, augmentation
 
 
-def _taught(mixture: Mixture, data: Path, teachers: list[Path], output: Path, threads: int) -> Mixture:
+def taught(mixture: Mixture, data: Path, teachers: list[Path], output: Path, threads: int) -> Mixture:
+    """The mixture with what teachers find on its images; what they found before is read from `output`."""
     from rich.progress import Progress
 
     from engines.bundle import load_bundle

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def require_training() -> None:
-    """Raise `UsageError` where a package that training takes is not installed."""
+def require_training(*beside: str, extra: str = "train") -> None:
+    """Raise `UsageError` where a package is missing that is needed here: torch, onnx and these, of the extra."""
     from importlib.util import find_spec
 
     from perception.errors import UsageError
 
-    missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
+    missing = [name for name in ("torch", "onnx", *beside) if find_spec(name) is None]
     if missing:
+        package = missing[0].replace("_", "-")
         raise UsageError(
-            "training", f"the package {missing[0]} is not installed", "pip install 'edge-perception[train]'"
+            "training", f"the package {package} is not installed", f"pip install 'edge-perception[{extra}]'"
         )
 
 

@@ -57,8 +57,7 @@ def tune(
     from perception.commands.signals import stopped_by_signals
     from perception.errors import UsageError
 
-    require_training()
-    require_optuna()
+    require_training("optuna", extra="train,tune")
     from engines.training.settings import Machine, Settings
     from engines.training.tasks import TASKS, task_of
     from engines.training.tuning import Tuning, read_space, usual_space
@@ -110,13 +109,3 @@ def _print_outcome(tuning: Tuning, outcome: Outcome, measure: str) -> None:
     how = f"{abs(outcome.gain):.3f}, and wins with {outcome.seeds_won} of {seeds} seeds"
     print(f"better by {how}" if outcome.gain > 0 else f"no better: what the search saw was chance ({how})")
     print(f"wrote {tuning.folder / 'recipe.toml'}, for `perception engine train --recipe`")
-
-
-def require_optuna() -> None:
-    """Raise `UsageError` where it is not installed."""
-    from importlib.util import find_spec
-
-    from perception.errors import UsageError
-
-    if find_spec("optuna") is None:
-        raise UsageError("tune", "the package optuna is not installed", "pip install 'edge-perception[train,tune]'")
