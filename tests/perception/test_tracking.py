@@ -204,6 +204,28 @@ def test_a_second_box_on_one_car_gets_no_id_of_its_own() -> None:
         assert ours.update(both, ns(0.1 * step)).track_ids.tolist() == [1, 0]
 
 
+def test_a_box_on_a_part_of_a_car_starts_no_track() -> None:
+    """As small detectors see the front half of a car that drives into the picture, sure of it for a frame or two."""
+    ours = Tracker(VEHICLES)
+    for step in range(8):
+        both = detections(
+            [(5, 298, 130, 360), (5, 304, 98, 357)], scores=[0.8, 0.67], classes=[CAR, [CAR, TRUCK][step % 2]]
+        )
+        assert ours.update(both, ns(0.04 * step)).track_ids.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [(40, 320, 80, 355), (60, 298, 160, 360), (5, 304, 98, 420)],
+    ids=["much smaller: a car before a truck", "beside it", "sticks out below: nearer"],
+)
+def test_an_object_that_only_covers_another_one_has_a_track(second: tuple[float, ...]) -> None:
+    ours = Tracker(VEHICLES)
+    for step in range(2):
+        found = ours.update(detections([(5, 298, 130, 360), second], scores=[0.8, 0.67]), ns(0.04 * step))
+        assert found.track_ids.tolist() == [1, 2]
+
+
 def test_a_rider_and_his_horse_both_get_ids_though_their_boxes_agree() -> None:
     horse = 17
     found = Tracker(VEHICLES).update(detections([car(100), car(101)], classes=[horse, PERSON]), 0)
