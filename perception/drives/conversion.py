@@ -14,6 +14,7 @@ from sensors.clock_faults import find_clock_faults
 from sensors.clock_policy import ClockPolicy
 from sensors.drives.mcap.drive_writer import DriveWriter, Images
 from sensors.drives.mcap.writing import NotWrittenError
+from sensors.errors import RequestError
 from sensors.frame import Fault, Frame
 from sensors.opening import open_source, recorded_name
 from sensors.source import Source, Span
@@ -67,6 +68,9 @@ def convert(
         )
         try:
             _write_all(source, writer, found, watch)
+            if not (found.items or found.faults):
+                what = "has nothing in this span" if span else "holds nothing of a sensor"
+                raise RequestError(uri, what, "`perception drive info` tells what is in it")
             changes = getattr(source, "clock_changes", {})
             found.clock_changes = {sensor: dict(+of_one) for sensor, of_one in changes.items() if +of_one}
             if found.clock_changes:

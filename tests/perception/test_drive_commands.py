@@ -31,6 +31,12 @@ REAL = {
     "nuscenes": "nuscenes_sample",
     "bag": "bags/luminar_mixed_clocks.bag",
     "video": "videos/test_video.mp4",
+    "highway": "videos/solidWhiteRight.mp4",
+    "video at dusk": "videos/driving_24000_1001fps.mp4",
+    "video of wide pixels": "videos_difficult/SAR-2by3.mp4",
+    "video out of order": "videos_difficult/unordered.mov",
+    "upright video": "videos_difficult/video_0.mov",
+    "video upside down": "videos_difficult/video_180.mov",
     "damaged video": "videos_difficult/corrupted.mp4",
     "rotated video": "videos_difficult/video_90.mov",
     "H.265": "videos_difficult/h265_video.mp4",
@@ -87,7 +93,8 @@ def test_every_real_drive_is_the_same_as_mcap(data: Path, tmp_path: Path, name: 
     converted = convert(str(drive), tmp_path / "out.mcap")
     before, after = items_of(drive), items_of(tmp_path / "out.mcap")
     # Test patterns have edges between pure colours, of which JPEG keeps every second pixel.
-    assert_same(before, after, least_psnr=30.0 if name in ("damaged video", "H.265") else 36.0)
+    is_pattern = name in ("damaged video", "H.265", "video of wide pixels")
+    assert_same(before, after, least_psnr=30.0 if is_pattern else 36.0)
     assert sum(converted.items.values()) + sum(converted.faults.values()) == len(before)
     with open_source(str(tmp_path / "out.mcap"), name="") as source, open_source(str(drive), name="x") as original:
         mine, theirs = source.info.calibration, original.info.calibration
@@ -97,6 +104,18 @@ def test_every_real_drive_is_the_same_as_mcap(data: Path, tmp_path: Path, name: 
         assert camera.distortion == was.distortion
     for transform, before_it in zip(mine.transforms, theirs.transforms, strict=True):
         np.testing.assert_allclose(transform.matrix, before_it.matrix, atol=2e-5)
+
+
+@pytest.mark.data
+def test_no_real_drive_is_left_out(data: Path) -> None:
+    drives = data / "drives"
+    several = [file for folder in ("videos", "videos_difficult", "bags") for file in (drives / folder).iterdir()]
+    singles = [folder for folder in drives.iterdir() if folder.is_dir() and folder not in {f.parent for f in several}]
+    without_sensors = {"ros2_talker_sqlite3", "ros2_talker_mcap"}
+    for found in several + singles:
+        if found.name in without_sensors:
+            continue
+        assert any((drives / path).is_relative_to(found) for path in REAL.values()), found
 
 
 @pytest.mark.parametrize("images", ["jpeg", "png", "h264"])
@@ -121,6 +140,10 @@ def test_a_cut_has_what_lies_in_its_span_and_nothing_else(tmp_path: Path) -> Non
     drive = drive_media.write_kitti(tmp_path / "kitti")
     ended = run("cut", drive, tmp_path / "cut.mcap", "--start", "0.21", "--duration", "0.2", "--json")
     assert ended.returncode == 0, ended.stderr
+    ended_empty = run("cut", drive, tmp_path / "none.mcap", "--start", "99")
+    assert ended_empty.returncode == 2
+    assert "has nothing in this span" in ended_empty.stderr
+    assert not (tmp_path / "none.mcap").exists()
     expected = items_of(drive, span=Span(210_000_000, 200_000_000))
     assert [i.stamp_ns for i in items_of(tmp_path / "cut.mcap")] == [item.stamp_ns for item in expected]
     assert sum(json.loads(ended.stdout)["items"].values()) == len(expected)
@@ -224,12 +247,16 @@ def test_info_tells_that_a_recording_was_cut_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_a_bag_without_sensors_opens_and_says_what_it_holds(data: Path) -> None:
+def test_a_bag_without_sensors_opens_and_says_what_it_holds(data: Path, tmp_path: Path) -> None:
     for bag in ("ros2_talker_sqlite3", "ros2_talker_mcap"):
         ended = run("info", data / "drives/bags" / bag)
         assert ended.returncode == 0, ended.stderr
         assert "no sensors" in ended.stdout
         assert "/topic (std_msgs/msg/String)" in ended.stdout
+        ended = run("convert", data / "drives/bags" / bag, tmp_path / f"{bag}.mcap")
+        assert ended.returncode == 2
+        assert "holds nothing of a sensor; `perception drive info` tells what is in it" in ended.stderr
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_live_camera_has_no_info() -> None:
