@@ -136,6 +136,20 @@ def test_taylor_sees_that_large_weights_may_matter_to_nobody(importance: str) ->
     assert all(weight.grad is None for weight in network.parameters())
 
 
+def test_what_is_worth_nothing_goes_first() -> None:
+    """All channels of a group, and without a division by nothing."""
+    network = made("tiny")
+    block = network.stages[1][1]
+    with torch.no_grad():
+        for weight in (block.first.conv.weight, block.first.norm.weight, block.first.norm.bias):
+            weight.zero_()
+        block.conv.weight.zero_()
+    before = last_map(network)
+    prune_network(network, SIZE, PruningRequest(0.001), no_gradients)
+    assert widths_of(network)["stages.1.1.first.conv"] == [32, 24]
+    torch.testing.assert_close(last_map(network), before, rtol=1e-4, atol=1e-4)
+
+
 def test_what_is_kept_stays_as_wide_as_it_was() -> None:
     network = made("nano")
     before = widths_of(network)
