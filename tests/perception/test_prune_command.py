@@ -88,7 +88,7 @@ def test_a_run_becomes_a_smaller_one_that_everything_takes(
         (("--flops", 30), "--flops 30: is no share of them"),
         (
             ("--flops", 0.99),
-            "can be removed: no layer may be narrower than a quarter, nor than 8 channels; ask",
+            "can be removed: no layer may be narrower than a quarter, nor than 16 channels; ask",
         ),
         (("--importance", "size"), "--importance size"),
         (("--multiple", 7), "--multiple 7: is unknown; use 8, 16 or 32"),

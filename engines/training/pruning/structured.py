@@ -21,6 +21,7 @@ from engines.training.networks.cost import cost_of
 IMPORTANCES = ("magnitude", "taylor")
 MULTIPLES = (8, 16, 32)
 NARROWEST = 0.25  # of a layer's width: less of one layer costs more than it saves, and a layer without channels is none
+_TINY = 1e-30  # in place of the mean of a group whose channels are all worth nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,13 @@ class PruningRequest:
     `multiple`: channels stay multiples of it. TensorRT stores INT8 in vectors of 4 or 32 channels (Developer Guide,
     "Data Format Descriptions": kCHW4, kCHW32), and ONNX Runtime's float convolutions work on blocks of 8 channels
     with AVX2, 16 with AVX-512 and on ARM64 (`MlasNchwcGetBlockSize`): what is missing to a whole vector is padded, and
-    computed all the same.
+    computed all the same. Of nano's FLOPs 30 % gone in multiples of 8, 16, 32: 17, 28, 28 % of its time (AVX-512).
     `keep`: beginnings of the names of layers that keep all their channels, as what the network puts out always does.
     """
 
     share: float  # of the FLOPs, to be removed
     importance: str = "magnitude"
-    multiple: int = 8
+    multiple: int = 16
     keep: tuple[str, ...] = field(default=())
 
 
@@ -50,7 +51,7 @@ def prune_network(
     """
     import torch_pruning
 
-    if request.importance == "taylor":  # |weight x gradient| (Molchanov et al. 2019, equation 8)
+    if request.importance == "taylor":  # |weight x gradient|, the first order of Molchanov et al. 2019
         add_gradients()
         score = torch_pruning.importance.GroupTaylorImportance(normalizer=None)
     else:  # squared weights of all that a channel takes part in (Fang et al. 2023, section 3.3)
@@ -64,7 +65,7 @@ def prune_network(
     worth: dict[nn.Conv2d, Tensor] = {}
     for group in graph.get_all_groups(ignored_layers=kept, root_module_types=[nn.Conv2d]):
         values = score(group).cpu()
-        worth[group[0].dep.target.module] = values / values.mean()
+        worth[group[0].dep.target.module] = values / values.mean().clamp(min=_TINY)
     narrowest = {layer: max(request.multiple, NARROWEST * layer.out_channels) for layer in worth}
     before = cost_of(network, *size).flops
     while (flops := cost_of(network, *size).flops) > before * (1 - request.share):

@@ -80,7 +80,7 @@ def last_map(network: Any) -> Any:
 def test_every_network_gets_as_cheap_as_asked_and_is_built_again_from_its_widths(name: str) -> None:
     network = made(name, classes=40)
     before, outputs = cost_of(network, *SIZE), answer(network).shape
-    prune_network(network, SIZE, PruningRequest(0.3), no_gradients)
+    prune_network(network, SIZE, PruningRequest(0.3, multiple=8), no_gradients)
     after, widths = cost_of(network, *SIZE), widths_of(network)
     assert 0.3 <= 1 - after.flops / before.flops < 0.4, "a block more than asked at most"
     assert after.parameters < before.parameters
@@ -117,7 +117,7 @@ def silence(network: Any, *, weights: float) -> Any:
 def test_the_channels_with_the_smallest_weights_go_and_nothing_changes_where_they_were_none() -> None:
     network = silence(made("tiny"), weights=0)
     before = last_map(network)
-    prune_network(network, SIZE, PruningRequest(0.001), no_gradients)
+    prune_network(network, SIZE, PruningRequest(0.001, multiple=8), no_gradients)
     assert widths_of(network)["stages.1.1.first.conv"] == [32, 24]
     torch.testing.assert_close(last_map(network), before, rtol=1e-4, atol=1e-4)
 
@@ -130,10 +130,24 @@ def test_taylor_sees_that_large_weights_may_matter_to_nobody(importance: str) ->
     def add_gradients() -> None:
         network(torch.rand(2, 3, *SIZE) * 255).square().mean().backward()
 
-    prune_network(network, SIZE, PruningRequest(0.001, importance), add_gradients)
+    prune_network(network, SIZE, PruningRequest(0.001, importance, multiple=8), add_gradients)
     assert widths_of(network)["stages.1.1.first.conv"] == [32, 24]
     assert torch.allclose(last_map(network), before, rtol=1e-4, atol=1e-4) == (importance == "taylor")
     assert all(weight.grad is None for weight in network.parameters())
+
+
+def test_what_is_worth_nothing_goes_first() -> None:
+    """All channels of a group, and without a division by nothing."""
+    network = made("tiny")
+    block = network.stages[1][1]
+    with torch.no_grad():
+        for weight in (block.first.conv.weight, block.first.norm.weight, block.first.norm.bias):
+            weight.zero_()
+        block.conv.weight.zero_()
+    before = last_map(network)
+    prune_network(network, SIZE, PruningRequest(0.001, multiple=8), no_gradients)
+    assert widths_of(network)["stages.1.1.first.conv"] == [32, 24]
+    torch.testing.assert_close(last_map(network), before, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_kept_stays_as_wide_as_it_was() -> None:
@@ -161,7 +175,10 @@ def test_no_layer_gets_narrower_than_a_quarter_or_than_the_multiple(multiple: in
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (PruningRequest(0.99), r"--flops 0.99: \d\d% can be removed: no layer may be narrower than a quarter"),
+        (
+            PruningRequest(0.99, multiple=8),
+            r"--flops 0.99: \d\d% can be removed: no layer may be narrower than a quarter",
+        ),
         (PruningRequest(0.3, keep=("steam",)), "--keep steam: names no layer; begin with one of stem, stages"),
     ],
 )
@@ -193,7 +210,7 @@ def trained(kind: str, mixture: Mixture, folder: Path, steps: int = 2, **setting
 
 
 def pruned(run: Path, mixture: Mixture, folder: Path, steps: int = 2, share: float = 0.3, **more: Any) -> Any:
-    request = PruningRequest(share, more.pop("importance", "magnitude"))
+    request = PruningRequest(share, more.pop("importance", "magnitude"), multiple=8)
     return prune(run, mixture, folder, request, length(steps), CPU, shows_bar=False, **more)
 
 
