@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the train extra: pip install 'edge-perception[train]'")
 
+from drawn_classes import write_drawn_classes
 from drawn_dataset import write_drawn_dataset
 
 from perception.commands.app import main
@@ -72,6 +73,20 @@ def test_a_report_is_made_again_of_a_training_that_was_killed(
     assert run(monkeypatch, "engine", "report", folder, *again) == 0
     assert "AP50-95" in (folder / "report.html").read_text()
     assert not [entry.name for entry in folder.iterdir() if entry.name.endswith(".part")]
+
+
+def test_a_classifiers_page_opens_its_own_kind_of_data_and_says_what_is_not_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its curves are there, and how many images it learnt from."""
+    folder, data = tmp_path / "run", write_drawn_classes(tmp_path / "drawn")
+    short = ("--size", "32x32", "--batch", 4, "--epochs", 1, "--device", "cpu", "--precision", "fp32")
+    assert run(monkeypatch, "engine", "train", data, "-o", folder, *short, "--validate", "train") == 0
+    (folder / "report.html").unlink()
+    assert run(monkeypatch, "engine", "report", folder) == 0
+    page = (folder / "report.html").read_text()
+    assert "a report judges detectors" in page
+    assert "<h3>Loss</h3>" in page
 
 
 def test_what_is_missing_to_judge_is_told_on_the_page(

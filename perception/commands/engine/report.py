@@ -32,12 +32,14 @@ def report(
     It is one file that needs no network. Of a training that was killed its last checkpoint is judged.
     """
     require_training()
-    from engines.training.checkpoint import CHECKPOINT
+    from engines.training import checkpoint
     from engines.training.datasets import open_mixture
     from engines.training.report import write_report
     from engines.training.request import Request, read_request
+    from engines.training.tasks import task_of
     from engines.training.trainer import export_checkpoint
 
+    labels = task_of(checkpoint.load(run / checkpoint.CHECKPOINT)["recipe"]["network"]).labels
     noted = read_request(run)
     given = data is not None
     if data is not None:
@@ -49,10 +51,12 @@ def report(
         """A part of the data; None of data that was noted and is not there any more."""
         if request is None or name is None or not (given or Path(request.data).exists()):
             return None
-        return open_mixture(Path(request.data), name, root=None if request.root is None else Path(request.root))
+        return open_mixture(
+            Path(request.data), name, root=None if request.root is None else Path(request.root), labels=labels
+        )
 
     with tempfile.TemporaryDirectory() as place:
-        bundle = export_checkpoint(run / CHECKPOINT, Path(place) / "bundle")
+        bundle = export_checkpoint(run / checkpoint.CHECKPOINT, Path(place) / "bundle")
         judged_on = split or (request.validate if request else None)
         learnt_from = opened(request.split) if request and noted else None
         file = write_report(run, bundle, opened(judged_on), learnt_from, threads=threads)
