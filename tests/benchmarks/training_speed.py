@@ -66,7 +66,7 @@ def load(network: str, batch: int, steps: int) -> float:
     stream = batches(pictures, Share(batch), task.target, first_step=0, steps=steps, workers=0)
     next(stream)
     began_s = time.perf_counter()
-    made = sum(len(batch.sources) for batch in stream)
+    made = sum(len(one.sources) for one in stream)
     return made / (time.perf_counter() - began_s)
 
 
@@ -81,9 +81,8 @@ def main() -> None:
     network, batch, steps = asked.network, asked.batch, asked.steps
     rows = []
     with folder() as where:
-        print(
-            f"{network} at {'x'.join(map(str, task_of(network).size))}, images a second, batch {batch}, one thread a process"
-        )
+        size = "x".join(map(str, task_of(network).size))
+        print(f"{network} at {size}, images a second, batch {batch}, one thread a process")
         print("         alone (waiting)   loader (waiting)   together (waiting)   loader by itself", flush=True)
         for number in range(asked.rounds):
             alone = train(where / f"alone{number}", network, batch, steps)
