@@ -1,8 +1,13 @@
-"""What a training is made of at one step, in one file: there whole or not at all."""
+"""What a training is made of at one step, in one file: there whole or not at all.
+
+A checkpoint is good once the next step's loss is a number: weights can be beyond repair while every figure of the step
+that made them still is one. Until then (`proven`) the one before lies beside it, an empty file where there was none.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +28,45 @@ def save(path: Path, state: dict[str, Any]) -> None:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
+        _keep_before(path)
         draft.replace(path)
     except OSError as error:
         raise TrainingError(str(path), f"cannot be written ({error.strerror})", "make room, and --resume") from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+def proven(path: Path) -> None:
+    """Say that a step was made from the checkpoint: what it replaced is not needed any more."""
+    _before(path).unlink(missing_ok=True)
+
+
+def last_good(path: Path) -> Path | None:
+    """Put the last checkpoint that is good in its place, where a training diverged; None where there is none."""
+    before = _before(path)
+    if before.is_file():
+        if before.stat().st_size:
+            before.replace(path)
+        else:
+            before.unlink()
+            path.unlink(missing_ok=True)
+    return path if path.is_file() else None
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(f".{path.name}.before")
+
+
+def _keep_before(path: Path) -> None:
+    before = _before(path)
+    before.unlink(missing_ok=True)
+    if not path.exists():
+        before.touch()
+        return
+    try:
+        os.link(path, before)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, before)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -134,6 +134,9 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
             }
             checkpoint.save(file, state)
 
+    def last_good() -> Path | None:
+        return checkpoint.last_good(file) if processes.is_first else None
+
     # --- loop
     steps = _FOREVER if settings.minutes else max(1, round(settings.epochs * len(mixture) / settings.batch))
     stream = batches(
@@ -178,7 +181,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
                 )
                 with alone:
                     judged = forward(trained, batch, judge, device, autocast)
-                    check_finite("loss", judged.total.detach(), step, batch, mixture, file)
+                    check_finite("loss", judged.total.detach(), step, batch, mixture, last_good)
                     scaler.scale(judged.total / settings.accumulate).backward()  # type: ignore[no-untyped-call]
                 for name, value in {"loss": judged.total.detach(), **judged.parts}.items():
                     sums[name] += float(value) / settings.accumulate
@@ -186,7 +189,9 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
             scaler.unscale_(optimiser)
             length = nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
             if not scaler.is_enabled():  # with fp16 a step whose gradients overflowed is left out, and that is usual
-                check_finite("gradient's length", length, step, batch, mixture, file)
+                check_finite("gradient's length", length, step, batch, mixture, last_good)
+            if processes.is_first:
+                checkpoint.proven(file)
             scaler.step(optimiser)
             scaler.update()
             average.update(network, step)
@@ -212,6 +217,8 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
                 save(step, spent_s + now - began)
                 saved = now
         save(step, spent_s + time.monotonic() - began)
+        if processes.is_first:
+            checkpoint.proven(file)
 
     # --- what comes of it
     processes.leave()
@@ -240,14 +247,18 @@ def forward(
     return judge(raw, [target.to(device) for target in batch.targets])
 
 
-def check_finite(what: str, value: Tensor, step: int, batch: Batch, mixture: Mixture, file: Path) -> None:
+def check_finite(
+    what: str, value: Tensor, step: int, batch: Batch, mixture: Mixture, last_good: Callable[[], Path | None]
+) -> None:
     """Raise `DivergedError` where a value is NaN or infinite: nothing has been learnt from that batch then."""
     if not torch.isfinite(value):
         names = ", ".join(mixture.path_of(source).name for source in batch.sources)
+        left = last_good()
         raise DivergedError(
             f"step {step}",
             f"the {what} is {float(value)} on the batch of {names}",
-            f"look at these images, or train with a smaller --rate; {file} is the last good checkpoint",
+            "look at these images, or train with a smaller --rate; "
+            + (f"{left} is the last good checkpoint" if left else "there was no good checkpoint yet"),
         )
 
 

@@ -114,10 +114,10 @@ def fine_tune(  # noqa: PLR0915  one piece, to be read from top to bottom
                 optimiser.zero_grad(set_to_none=True)
                 found = network(batch.images.to(device).float(), raw)
                 loss = loss_of(found, [target.to(device) for target in batch.targets])
-                check_finite("loss", loss.total.detach(), step, batch, mixture, start_from)
+                check_finite("loss", loss.total.detach(), step, batch, mixture, lambda: start_from)
                 loss.total.backward()  # type: ignore[no-untyped-call]
                 length = nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-                check_finite("gradient's length", length, step, batch, mixture, start_from)
+                check_finite("gradient's length", length, step, batch, mixture, lambda: start_from)
                 optimiser.step()
                 now = time.monotonic()
                 row = {

@@ -178,21 +178,31 @@ def test_a_checkpoint_that_is_damaged_or_missing_is_named(drawn: Mixture, tmp_pa
             train(drawn, tmp_path / "cut", short(1), resume=True)
 
 
+OFTEN = Machine(device="cpu", precision="fp32", checkpoint_seconds=0)
+
+
 def test_a_loss_that_is_no_number_stops_names_the_batch_and_keeps_the_last_good_checkpoint(
-    drawn: Mixture, tmp_path: Path
+    drawn: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rate of 1e30 does it, at the second step."""
-    with pytest.raises(DivergedError, match=r"step [12]: the .* is (nan|-?inf) on the batch of \d.png.*checkpoint.pt"):
-        train(
-            drawn,
-            tmp_path / "run",
-            short(9, optimiser="sgd", rate=1e30, warm_up_steps=0),
-            machine=Machine(device="cpu", precision="fp32", checkpoint_seconds=0),
-        )
-    kept = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
-    assert kept["step"] == len(losses(tmp_path / "run")) >= 1
-    assert all(bool(torch.isfinite(value).all()) for value in kept["network"].values())
+    """A rate of 1e30 in the fourth step leaves weights that are numbers, and worthless: that checkpoint is no good."""
+    usual = trainer.learning_rate
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "learning_rate", lambda step, *a, **b: 1e30 if step == 3 else usual(step, *a, **b))
+        told = r"step 4: the loss is (nan|-?inf) on the batch of \d.png.*checkpoint.pt is the last good checkpoint"
+        with pytest.raises(DivergedError, match=told):
+            train(drawn, tmp_path / "run", short(9), machine=OFTEN)
+    assert torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["step"] == 3
     assert not (tmp_path / "run" / "bundle").exists()
+    train(drawn, tmp_path / "run", short(9), resume=True)
+    train(drawn, tmp_path / "whole", short(9))
+    assert_same_training(tmp_path / "run", tmp_path / "whole")
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_where_the_first_step_is_too_much_there_is_no_good_checkpoint(drawn: Mixture, tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"step 1: .* there was no good checkpoint yet"):
+        train(drawn, tmp_path / "run", short(9, optimiser="sgd", rate=1e30, warm_up_steps=0), machine=OFTEN)
+    assert not list((tmp_path / "run").glob("*checkpoint*"))
 
 
 def test_accumulated_parts_make_the_step_of_the_whole_batch(drawn: Mixture, tmp_path: Path) -> None:
