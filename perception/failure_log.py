@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 import structlog
 
 from perception.message import Status
 from perception.pipeline import Result
+from sensors.source import Source
 
 SHOWN = 3  # lines of one sensor in a minute
 MINUTE_S = 60.0
@@ -51,6 +52,13 @@ class FailureLog:
             _log().warning(result.status.name, sensor=sensor, frame=result.entry.sequence, reason=result.reason)
         if failed == SHOWN:
             _log().warning(f"{sensor}: further failed frames of this minute are counted, and not shown")
+
+
+def say_what_is_cut_off(sources: Sequence[Source]) -> None:
+    """Say of each recording that ends too early what is missing: its frames never come, and no count shows them."""
+    for source in sources:
+        if source.info.cut_off:
+            _log().warning(f"{source.info.uri}: {source.info.cut_off}")
 
 
 def _log() -> Any:

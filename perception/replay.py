@@ -19,7 +19,7 @@ from engines.results import Thresholds
 from engines.runtime import AUTO, CPU_SLOTS, slots_for
 from perception.cores import running_on, split_cores
 from perception.errors import StreamError, UsageError
-from perception.failure_log import FailureLog
+from perception.failure_log import FailureLog, say_what_is_cut_off
 from perception.health import Health
 from perception.message import NetworkInfo, Status, decode_message, to_json_dict
 from perception.network import Crops, Network, open_network
@@ -96,6 +96,7 @@ class Replay:
                 for source in open_sources(request.sources, span=request.span, loop=request.loop)
             ]
             _check_recorded(sources)
+            say_what_is_cut_off(sources)
             self.sensors: tuple[SensorInfo, ...] = tuple(sensor for s in sources for sensor in s.info.sensors)
             cameras = [sensor.name for sensor in self.sensors if sensor.kind == "camera"]
             self._videos_by_camera = _video_files(request.render, cameras) if request.render else {}

@@ -27,12 +27,16 @@ class SensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """What is known of a source before it is read. `uri` carries no credentials."""
+    """What is known of a source before it is read. `uri` carries no credentials.
+
+    `cut_off`: of a recording whose end is missing, what is, in words.
+    """
 
     uri: str
     sensors: tuple[SensorInfo, ...]
     live: bool
     calibration: Calibration = NO_CALIBRATION
+    cut_off: str = ""
 
 
 class Source(Protocol):

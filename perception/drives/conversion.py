@@ -31,6 +31,7 @@ class Converted:
     faults: Counter[str] = field(default_factory=Counter)  # by sensor
     clock_changes: dict[str, dict[str, int]] = field(default_factory=dict)  # what the policies did
     clock_faults: int = 0  # kinds of faults found in the stamps, before any policy
+    cut_off: str = ""  # what is missing at the drive's end, in words
     size_bytes: int = 0
 
 
@@ -55,6 +56,7 @@ def convert(
         draft.unlink()
         faults = find_clock_faults(survey_of(source))
         found.clock_faults = len(faults)
+        found.cut_off = source.info.cut_off
         writer = DriveWriter(
             draft,
             source.info.sensors,
@@ -63,6 +65,7 @@ def convert(
             about={
                 "converted_from": Path(source.info.uri).name,
                 "clock_policies": json.dumps({sensor: str(policy) for sensor, policy in (clocks or {}).items()}),
+                **({"cut_off": found.cut_off} if found.cut_off else {}),
                 "clock_faults": json.dumps([f"{one.sensor}: {one.kind.value}: {one.what}" for one in faults]),
             },
         )

@@ -546,6 +546,13 @@ def test_a_replay_that_falls_behind_says_so(cli: Cli, bundle: Path, drive: Path)
     assert "behind rate 1e6" in ended.err
 
 
+def test_a_replay_of_a_recording_that_was_cut_off_says_what_is_missing(cli: Cli, bundle: Path, tmp_path: Path) -> None:
+    path = drive_media.write_mcap(tmp_path / "drive.mcap", whole=False)
+    ended = cli("replay", path, "--model", bundle)
+    assert ended.code == 0
+    assert f"warning: {path}: it has no end" in ended.err
+
+
 # --- processes
 
 

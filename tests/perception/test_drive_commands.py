@@ -244,6 +244,11 @@ def test_info_tells_that_a_recording_was_cut_off(tmp_path: Path) -> None:
     assert told["damaged"]
     assert "it has no end" in told["notes"][0]
     assert [sensor["count"] for sensor in told["sensors"]] == [8, 8, 7, 8]
+    told = json.loads(run("convert", path, tmp_path / "whole.mcap", "--json").stdout)
+    assert "it has no end" in told["cut_off"]
+    told = json.loads(run("info", tmp_path / "whole.mcap", "--json").stdout)
+    assert not told["damaged"]
+    assert any(note.startswith("cut off: it has no end") for note in told["notes"]), "what is missing is not forgotten"
 
 
 @pytest.mark.data

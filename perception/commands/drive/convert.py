@@ -87,6 +87,7 @@ def _convert(
             "faults": dict(sorted(found.faults.items())),
             "clock_faults": found.clock_faults,
             "clock_changes": found.clock_changes,
+            "cut_off": found.cut_off,
             "bytes": found.size_bytes,
         }
         print(json.dumps(figures))
@@ -97,6 +98,8 @@ def _convert(
         print(f"  {sensor}  {found.items[sensor]}{faults}")
     for sensor, changes in found.clock_changes.items():
         print(f"clock of {sensor}: " + ", ".join(f"{what} ({count})" for what, count in changes.items()))
+    if found.cut_off:
+        print(f"cut off: {found.cut_off}")
     if found.clock_faults:
         print(f"clocks: {found.clock_faults} kinds of faults, as `perception drive info` tells them")
 

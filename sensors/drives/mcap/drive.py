@@ -86,9 +86,12 @@ class McapDrive:
                 last = len(stamps) if self._end_ns is None else int(np.searchsorted(stamps, self._end_ns))
                 self._selected = self._entries[int(np.searchsorted(stamps, self._start_ns)) : last]
             calibration = _calibration(file)
+            cut_off = "" if file.has_end else _cut_off(file)
             self._survey = Survey((), file.size, tuple(_notes(file, self._channels, self._about)), not file.has_end)
         infos = tuple(self._sensor_info(sensor) for sensor in recorded)
-        self._info = SourceInfo(str(path), infos, live=False, calibration=calibration.renamed(self._names))
+        self._info = SourceInfo(
+            str(path), infos, live=False, calibration=calibration.renamed(self._names), cut_off=cut_off
+        )
 
     @property
     def info(self) -> SourceInfo:
@@ -359,10 +362,7 @@ def _size(about: Any, sensor: str) -> tuple[int | None, int | None]:
 def _notes(file: McapFile, channels: dict[int, ItemChannel], about: Any) -> Iterator[str]:
     """What is to be known of a file beyond its sensors."""
     if not file.has_end:
-        yield (
-            "it has no end: its writer was killed, or still writes. "
-            f"{file.torn_bytes} bytes at the end are of a record that is not whole"
-        )
+        yield _cut_off(file)
     for loss in file.lost_chunks:
         yield f"lost: {loss.reason}"
     for key, value in (about or {}).items():
@@ -375,6 +375,13 @@ def _notes(file: McapFile, channels: dict[int, ItemChannel], about: Any) -> Iter
     )
     if unread:
         yield f"not read here: {', '.join(unread)}"
+
+
+def _cut_off(file: McapFile) -> str:
+    return (
+        "it has no end: its writer was killed, or still writes. "
+        f"{file.torn_bytes} bytes at the end are of a record that is not whole"
+    )
 
 
 def _told(key: str, value: str) -> Iterator[str]:
