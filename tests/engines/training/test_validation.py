@@ -35,7 +35,7 @@ class Sure(torch.nn.Module):
             raw[0, 1, cell] = ((top + bottom) / 2 - grid.centres[1, cell]) / stride
             raw[0, 2, cell], raw[0, 3, cell] = np.log((right - left) / stride), np.log((bottom - top) / stride)
             raw[0, 4, cell] = logit
-        return raw
+        return raw.expand(len(images), -1, -1)
 
 
 class Images:
