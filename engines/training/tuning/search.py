@@ -30,7 +30,7 @@ from engines.training.tasks import task_of
 from engines.training.trainer import train
 from engines.training.tuning.space import Space
 
-JOURNAL, LOCK = "journal.log", "journal.lock"
+JOURNAL, LOCK, IN_USE = "journal.log", "journal.lock", "search.lock"
 _STUDY = "recipe"
 _WHOLE_AT_FIRST = 4  # trials that are never cut off: what others are compared with
 _VALIDATIONS = 8  # of a training
@@ -75,9 +75,36 @@ Say = Callable[[str], None]
 Stopping = Callable[[], bool]
 
 
+@contextmanager
+def in_use(tuning: Tuning) -> Iterator[None]:
+    """Keep other searches out of the folder: a second one would call the trials of the first failed."""
+    try:
+        tuning.folder.mkdir(parents=True, exist_ok=True)
+        lock = (tuning.folder / IN_USE).open("a")
+    except OSError as error:
+        raise TrainingError(
+            str(tuning.folder), f"cannot be written ({error.strerror})", "choose another place"
+        ) from None
+    with lock as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+        except OSError:
+            remedy = "wait for it, or give it more --processes next time"
+            raise TrainingError(str(tuning.folder), "is in use by another `engine tune`", remedy) from None
+        yield
+
+
+def require_splits(tuning: Tuning) -> None:
+    """Raise `DatasetError` or `TrainingError` where the data cannot teach, tell apart and decide."""
+    labels = task_of(tuning.settings.network).labels
+    for option, split in (("--split", tuning.split), ("--validate", tuning.validate), ("--compare", tuning.compare)):
+        if option != "--split" and split == tuning.split:
+            raise TrainingError(f"{option} {split}", "is learned from, so it cannot judge", "give another split")
+        open_mixture(tuning.data, split, root=tuning.root, labels=labels)
+
+
 def begin(tuning: Tuning) -> None:
     """Begin a search, or go on with the folder's. Raises `TrainingError` where that is of another kind."""
-    tuning.folder.mkdir(parents=True, exist_ok=True)
     study = open_study(tuning)
     before = study.user_attrs.get("asked")
     if before is None:
@@ -95,8 +122,8 @@ def begin(tuning: Tuning) -> None:
         study.enqueue_trial(trial.params, user_attrs=dict(trial.user_attrs))
 
 
-def open_study(tuning: Tuning) -> optuna.Study:
-    """The journal's study, for one process. A sampler that goes on draws other numbers than the one before it."""
+def open_study(tuning: Tuning, process: int = 0) -> optuna.Study:
+    """The journal's study, for one process. Each draws numbers of its own, and others where the search goes on."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(tuning.folder / JOURNAL))),
@@ -105,14 +132,14 @@ def open_study(tuning: Tuning) -> optuna.Study:
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_WHOLE_AT_FIRST, n_warmup_steps=_NOT_BEFORE),
     )
-    seed = tuning.settings.seed + 1000 * len(study.get_trials(deepcopy=False))
+    seed = tuning.settings.seed + 1000 * len(study.get_trials(deepcopy=False)) + process
     study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_WHOLE_AT_FIRST, constant_liar=True)
     return study
 
 
-def search(tuning: Tuning, stopping: Stopping, say: Say) -> None:
+def search(tuning: Tuning, process: int, stopping: Stopping, say: Say) -> None:
     """Try recipes until there are as many trials as were asked for, those of the other processes among them."""
-    study = open_study(tuning)
+    study = open_study(tuning, process)
     while not stopping():
         with _alone(tuning.folder / LOCK):
             trial = study.ask() if len(counted(study)) < tuning.trials else None

@@ -26,9 +26,11 @@ from engines.training.tuning.search import (
     Stopping,
     Tuning,
     begin,
+    in_use,
     in_words,
     is_usual,
     open_study,
+    require_splits,
     search,
     train_shortly,
 )
@@ -71,9 +73,15 @@ def tune(tuning: Tuning, *, stopping: Stopping = lambda: False, say: Say = lambd
 
     The same call goes on with what a search left that was stopped or killed. Raises `TrainingError`, `DatasetError`.
     """
+    require_splits(tuning)
+    with in_use(tuning):
+        return _tune(tuning, stopping, say)
+
+
+def _tune(tuning: Tuning, stopping: Stopping, say: Say) -> Outcome | None:
     begin(tuning)
     with _processes(tuning, stopping) as workers:
-        workers.all([partial(search, tuning)] * tuning.processes, say)
+        workers.all([partial(search, tuning, process) for process in range(tuning.processes)], say)
         study = open_study(tuning)
         trials = study.get_trials(deepcopy=False)
         _write_trials(tuning.folder / TRIALS, trials)
@@ -92,7 +100,7 @@ def tune(tuning: Tuning, *, stopping: Stopping = lambda: False, say: Say = lambd
         recipe = tuning.space.recipe_of(best.params)
         compared = [(USUAL, usual.number, Recipe()), (BEST, best.number, recipe)]
         seeds = range(tuning.settings.seed + 1, tuning.settings.seed + 1 + tuning.seeds)  # not the one of the trials
-        known = _read_comparison(tuning.folder / COMPARISON)
+        known = _read_comparison(tuning.folder / COMPARISON, tuning.compare)
         missing = [
             partial(_compare, tuning, name, number, tried, seed)
             for seed in seeds
@@ -102,7 +110,7 @@ def tune(tuning: Tuning, *, stopping: Stopping = lambda: False, say: Say = lambd
         workers.all(missing, say)
     if stopping():
         return None
-    known = _read_comparison(tuning.folder / COMPARISON)
+    known = _read_comparison(tuning.folder / COMPARISON, tuning.compare)
     outcome = Outcome(
         *counts,
         usual.value or 0.0,
@@ -119,23 +127,22 @@ def tune(tuning: Tuning, *, stopping: Stopping = lambda: False, say: Say = lambd
 def _compare(tuning: Tuning, name: str, number: int, recipe: Recipe, seed: int, stopping: Stopping, say: Say) -> None:
     """Train by one recipe with one seed, and note what came of it."""
     values: list[float] = []
-    folder = tuning.folder / "compared" / f"{name}-{number:04}-seed{seed}"
+    folder = tuning.folder / "compared" / f"{name}-{number:04}-seed{seed}-{tuning.compare}"
     train_shortly(tuning, recipe, seed, folder, tuning.compare, lambda _progress, value: values.append(value), stopping)
     if stopping():
         return
-    file = tuning.folder / COMPARISON
-    with file.open("a", newline="") as rows:  # one write a row: whole or not there
-        head = "" if file.stat().st_size else "recipe,trial,seed,value\n"
-        rows.write(f"{head}{name},{number},{seed},{values[-1]:.6f}\n")
+    with (tuning.folder / COMPARISON).open("a", newline="") as rows:  # one write a row: whole or not there
+        rows.write(f"{name},{number},{seed},{tuning.compare},{values[-1]:.6f}\n")
     say(f"seed {seed}, the {name} recipe: {values[-1]:.3f}")
 
 
-def _read_comparison(file: Path) -> dict[tuple[int, int], float]:
-    """What is known of a trial's recipe with a seed."""
+def _read_comparison(file: Path, split: str) -> dict[tuple[int, int], float]:
+    """What is known of a trial's recipe with a seed, on one split. Begins the file where there is none."""
     if not file.is_file():
-        return {}
+        file.write_text("recipe,trial,seed,split,value\n")  # before several processes write rows below it
     with file.open(newline="") as rows:
-        return {(int(row["trial"]), int(row["seed"])): float(row["value"]) for row in csv.DictReader(rows)}
+        of_split = [row for row in csv.DictReader(rows) if row["split"] == split]
+    return {(int(row["trial"]), int(row["seed"])): float(row["value"]) for row in of_split}
 
 
 def _write_trials(file: Path, trials: list[FrozenTrial]) -> None:

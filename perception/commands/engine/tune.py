@@ -108,4 +108,6 @@ def _print_outcome(tuning: Tuning, outcome: Outcome, measure: str) -> None:
         print(f"  {name:<6} {measure} in its trial {of_trial:.3f}; over {seeds} other seeds {mean:.3f} ({of_each})")
     how = f"{abs(outcome.gain):.3f}, and wins with {outcome.seeds_won} of {seeds} seeds"
     print(f"better by {how}" if outcome.gain > 0 else f"no better: what the search saw was chance ({how})")
+    if tuning.compare == tuning.validate:
+        print(f"its pictures ({tuning.compare}) chose it too, which flatters it: --compare SPLIT decides on others")
     print(f"wrote {tuning.folder / 'recipe.toml'}, for `perception engine train --recipe`")

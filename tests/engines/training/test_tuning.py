@@ -19,7 +19,7 @@ optuna = pytest.importorskip("optuna", reason="needs the tune extra: pip install
 
 from drawn_classes import write_drawn_classes  # noqa: E402
 
-from engines.errors import TrainingError  # noqa: E402
+from engines.errors import DatasetError, TrainingError  # noqa: E402
 from engines.training.networks.classifier import NETWORKS, ClassifierShape  # noqa: E402
 from engines.training.recipe import Recipe, read_recipe  # noqa: E402
 from engines.training.settings import Machine, Settings  # noqa: E402
@@ -196,6 +196,63 @@ def test_several_processes_share_a_search_and_make_no_trial_too_many(tuning: Tun
     assert len(rows) == 5
     assert {row["state"] for row in rows} <= {"usual", "complete", "pruned"}
     assert sum(line.startswith("trial") for line in out.splitlines()) == 5
+    rates = [row["settings.rate"] for row in rows if row["settings.rate"]]
+    assert len(set(rates)) == len(rates) == 4, "each process draws recipes of its own"
+
+
+def test_a_folder_is_for_one_search_at_a_time(tuning: Tuning, tmp_path: Path) -> None:
+    slow = replace(tuning, settings=replace(tuning.settings, epochs=60), trials=2, seeds=1)
+    curve = slow.folder / "trials" / "0000" / "curve.csv"
+    until = time.monotonic() + 90
+    with process(slow, tmp_path) as running:
+        while not curve.is_file():
+            assert running.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        with pytest.raises(TrainingError, match="is in use by another"):
+            tune(slow)
+        running.communicate(timeout=120)
+    assert running.returncode == 0
+    assert [row["state"] for row in table(slow.folder / "trials.csv")] == ["usual", "complete"]
+
+
+def test_another_split_is_judged_anew(tuning: Tuning, tmp_path: Path) -> None:
+    write_drawn_classes(tuning.data, split="test", seed=2)
+    space = tmp_path / "better.toml"
+    space.write_text("[settings]\nrate = [0.01, 0.02]\naverage_decay = [0.3, 0.5]\n")
+    settings = replace(tuning.settings, epochs=12)
+    searched = replace(tuning, space=read_space(space), settings=settings, seeds=1)
+    outcome = tune(searched)
+    assert outcome is not None
+    assert outcome.best is not None, "with the usual average, so short a training learns nothing"
+    tune(replace(searched, compare="test"))
+    tune(searched)
+    rows = table(tuning.folder / "comparison.csv")
+    assert [row["split"] for row in rows] == ["val", "val", "test", "test"]
+    recipe = (tuning.folder / "recipe.toml").read_text()
+    assert "Over 1 seeds on val" in recipe
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"compare": "non"}, "has no split 'non'"),
+        ({"validate": "train"}, "--validate train: is learned from, so it cannot judge"),
+        ({"compare": "train"}, "--compare train: is learned from, so it cannot judge"),
+    ],
+)
+def test_a_split_that_cannot_judge_is_refused_before_anything_is_trained(
+    tuning: Tuning, asked: dict[str, str], told: str
+) -> None:
+    with pytest.raises((TrainingError, DatasetError), match=told):
+        tune(replace(tuning, **asked))
+    assert not tuning.folder.exists()
+
+
+def test_a_folder_that_cannot_be_is_refused(tuning: Tuning, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match=r"file: cannot be written \(File exists\)"):
+        tune(replace(tuning, folder=tmp_path / "file"))
 
 
 def test_a_folder_of_another_search_is_refused(tuning: Tuning, tmp_path: Path) -> None:
