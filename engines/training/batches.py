@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from engines.errors import DatasetError
 from engines.training.datasets import Augmentation, Example, Mixture
 from engines.training.losses import Objects
 
@@ -69,6 +70,13 @@ class Pictures(Dataset[tuple[Example, int]]):
         source = self._mixture.draw(rng)
         return self._make(self._mixture, source, *self._size, self._augmentation, rng), source
 
+    def __getitems__(self, positions: list[int]) -> list[tuple[Example, int]] | DatasetError:
+        """Those of a batch, or what is wrong with one: raised in a loader's process it would lose its kind."""
+        try:
+            return [self[position] for position in positions]
+        except DatasetError as fault:
+            return fault
+
 
 class Steps(Sampler[list[int]]):
     """The positions of one step after the other: never listed, for a training by the clock has steps without end."""
@@ -90,7 +98,10 @@ def batches(
     workers: int,
     pin: bool = False,
 ) -> Iterator[Batch]:
-    """Give this process's batch of each step from `first_step` on, made ahead by `workers` processes (0: by this)."""
+    """Give this process's batch of each step from `first_step` on, made ahead by `workers` processes (0: by this).
+
+    Raises `DatasetError` for the batch of an image that cannot be read, when it is that batch's turn.
+    """
     if workers:
         # A forked process has no threads but believes that OpenCV's pool is there, and waits for it for ever. Workers
         # are as many as there are cores to use: none of them needs a pool.
@@ -107,11 +118,19 @@ def batches(
         # dropout than the one that was never stopped.
         generator=torch.Generator(),
     )
-    return iter(loader)
+    return map(_sound, iter(loader))
 
 
-def collate(target: MakeTarget, pictures: list[tuple[Example, int]]) -> Batch:
-    """Put pictures of one size together."""
+def _sound(made: Batch | DatasetError) -> Batch:
+    if isinstance(made, DatasetError):
+        raise made
+    return made
+
+
+def collate(target: MakeTarget, pictures: list[tuple[Example, int]] | DatasetError) -> Batch | DatasetError:
+    """Put pictures of one size together; pass on what is wrong with one."""
+    if isinstance(pictures, DatasetError):
+        return pictures
     stacked = np.stack([example.image for example, _ in pictures])
     return Batch(
         torch.from_numpy(stacked).permute(0, 3, 1, 2),

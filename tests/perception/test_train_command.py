@@ -15,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra: pip install 'edge-perception[train]'")
 
 import tiny_networks  # noqa: E402
+from drawn_classes import write_drawn_classes  # noqa: E402
 from drawn_dataset import write_drawn_dataset  # noqa: E402
 
 from engines.bundle import load_bundle  # noqa: E402
@@ -147,3 +148,22 @@ def test_ctrl_c_ends_the_step_writes_the_checkpoint_and_says_how_to_go_on(drawn:
 
 def has_rows(file: Path) -> bool:
     return file.exists() and len(file.read_text().splitlines()) > 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_told_in_words_whoever_reads_it(workers: int, tmp_path: Path) -> None:
+    """In a loader's process too, of whose errors torch makes others. A classifier's images are not read before.
+
+    As a process of its own: one that has forked loaders and run engines is not fit for more tests.
+    """
+    data = write_drawn_classes(tmp_path / "drawn")
+    for broken in (data / "train").rglob("*.png"):
+        broken.write_bytes(b"nothing")
+    words = ["engine", "train", data, "-o", tmp_path / "run", "--size", "32x32", "--batch", 4, "--epochs", 1]
+    command = [sys.executable, "-c", "from perception.commands.app import main; main()", *words, "--device", "cpu"]
+    ended = subprocess.run(
+        list(map(str, [*command, "--workers", workers])), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 2
+    assert ".png: cannot be read as an image; copy it again" in ended.stderr
+    assert "Traceback" not in ended.stderr
