@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from engines.datasets.dataset import ALL, Dataset, Format, LabelledImage, Report, dataset_of
+from engines.datasets.dataset import ALL, Dataset, Format, LabelledImage, Report, in_order
 from engines.datasets.pixels import IMAGE_SUFFIXES, read_mask
-from engines.errors import DatasetError
+from engines.errors import DatasetError, NoLabelsError
 from engines.settings_file import SettingsError, Strict, parse
 
 SETTINGS_NAME = "masks.toml"
@@ -77,8 +77,9 @@ def _read(path: Path, split: str, report: Report) -> Dataset:
                 found.append(_labelled(images[name], masks[name], settings))
             except DatasetError as fault:
                 report(fault)
-    made = dataset_of(path.resolve().name, split, settings.things, found, str(path), report)
-    return Dataset(made.name, made.split, made.classes, made.images, settings.classes)
+    if not found:  # a mask without a thing says what is on its image all the same
+        report(NoLabelsError(str(path), f"split {split!r} has no image with a mask", "give a labelled split"))
+    return Dataset(path.resolve().name, split, settings.things, in_order(found), settings.classes)
 
 
 def _settings(path: Path) -> MaskSettings:

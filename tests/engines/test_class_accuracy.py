@@ -133,6 +133,18 @@ def test_a_mask_of_another_size_than_its_image_is_named(tmp_path: Path) -> None:
         measure(bundle, dataset)
 
 
+def test_masks_need_no_things_to_judge_a_segmenter_by(tmp_path: Path) -> None:
+    """Lanes, road and sky: no class has boxes, or no image has one of a class that does."""
+    bundle = tiny_networks.make_segmenter_bundle(tmp_path / "areas")
+    blue, green, _red = COLOURS.values()
+    picture = (halves(blue, green, 32), mask_of(0, 1, 32))
+    settings = "classes = ['blue', 'green', 'red']\nthings = []\n"
+    for dataset in (masks(tmp_path / "none", picture, settings=settings), masks(tmp_path / "named", picture)):
+        assert measure(bundle, dataset).value == 1
+        with pytest.raises(DatasetError, match="has no boxes; give a dataset of boxes"):
+            measure(tiny_networks.make_bundle(tmp_path / f"tiny-{dataset.name}"), dataset)
+
+
 def test_a_detector_on_masks_is_judged_by_their_boxes(tmp_path: Path) -> None:
     detector = tiny_networks.make_bundle(tmp_path / "tiny")
     mask = np.zeros((32, 32), np.uint8)

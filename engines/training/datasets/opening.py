@@ -60,6 +60,8 @@ def learned(dataset: Dataset, labels: Labels, where: str) -> Dataset:
     if labels is Labels.BOXES:
         if has_categories:
             raise DatasetError(where, "has a class for each image and no boxes", "train a classifier of it")
+        if dataset.mask_classes and not dataset.boxes:
+            raise DatasetError(where, "has masks and no boxes", "train a segmenter of it, or name things in masks.toml")
         return dataset
     if labels is Labels.CATEGORIES:
         if not has_categories:
