@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from command import Cli, Ended, run
 from hypothesis import settings
 
 import engines  # noqa: F401  before a test imports ONNX Runtime by itself: then it reports nothing
@@ -29,3 +30,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def data() -> Path:
     """The folder of real drives and networks; only tests marked `data` may ask for it."""
     return DATA
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command in this process, and gives what it said."""
+
+    def ended(*words: object) -> Ended:
+        code = run(monkeypatch, *words)
+        captured = capsys.readouterr()
+        return Ended(code, captured.out, captured.err)
+
+    return ended

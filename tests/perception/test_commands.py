@@ -11,20 +11,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import av
 import cv2
 import drive_media
 import pytest
 import tiny_networks
+from command import Cli, Ended
 
 from engines.gpu import find_gpu
-from perception.commands.app import main
 
 WAIT_S = 30.0
 COMMAND = [sys.executable, "-c", "from perception.commands.app import main; main()"]
@@ -34,33 +32,6 @@ SUMMARY_KEYS = {
     "captured", "published", "dropped", "failed", "wall_s", "fps", "engine_fps", "latency_ms", "added_latency_ms",
     "cpu_ms_per_frame", "detections", "engine", "bundle", "digest", "sensors",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Ended]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Runs the command in this process: same code, no second of start-up."""
-
-    def run(*words: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["perception", *map(str, words)])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return Ended(code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ import drive_formats
 import gated_networks
 import pytest
 import tiny_networks
+from command import run
 
-from perception.commands.app import main
 from perception.replay import Replay, ReplayRequest
 
 pytest.importorskip("rerun", reason="needs rerun-sdk: pip install 'edge-perception[rerun]'")
@@ -37,15 +37,6 @@ def rows_by_entity(file: Path) -> Counter[tuple[str, str]]:
     ):
         rows[entity, archetype] += int(count)
     return rows
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["perception", *map(str, words)])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def test_a_replay_saves_every_picture_with_what_was_found_on_it(tmp_path: Path) -> None:

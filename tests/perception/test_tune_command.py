@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra: pip install 'edge-perception[train]'")
 pytest.importorskip("optuna", reason="needs the tune extra: pip install 'edge-perception[tune]'")
 
+from command import run  # noqa: E402
 from drawn_classes import write_drawn_classes  # noqa: E402
 
 from engines.training.networks.classifier import NETWORKS, ClassifierShape  # noqa: E402
-from perception.commands.app import main  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -26,15 +25,6 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def drawn(tmp_path: Path) -> Path:
     write_drawn_classes(tmp_path / "drawn", split="val", seed=1)
     return write_drawn_classes(tmp_path / "drawn")
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["perception", *map(str, words)])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 SHORT = ("--network", "tiny", "--batch", 4, "--device", "cpu", "--precision", "fp32")

@@ -6,17 +6,15 @@ import base64
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import gated_networks as made
 import numpy as np
 import pytest
 import tiny_networks
+from command import Cli, Ended
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle, load_bundle
@@ -24,45 +22,11 @@ from engines.importing import ImportOptions, import_network
 from engines.inference import decoder_for
 from engines.results import Thresholds
 from engines.runtime import open_engine
-from perception.commands.app import main
 from perception.gate.side import Side
 from perception.gate.thresholds import GateThresholds
 from perception.network import Network
 from perception.tracking import TrackerSettings
 from sensors.frame import Frame
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return dict(json.loads(self.out))
-
-    @property
-    def refused(self) -> set[str]:
-        return {row["figure"] for row in self.facts["rows"] if not row["passed"]}
-
-
-Cli = Callable[..., Ended]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    def run(*words: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["perception", *map(str, words)])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return Ended(code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import gated_networks as made
 import numpy as np
 import pytest
 import tiny_networks
+from command import Cli, Ended
 from hypothesis import given
 from hypothesis import strategies as st
-from test_gate_command import Ended, is_red, pictures
+from test_gate_command import is_red, pictures
 
 from engines.bundle import Bundle
 from engines.importing import ImportOptions, import_network
 from engines.results import ClassMap, SegmentationMap
-from perception.commands.app import main
 from perception.gate.mask_figures import GroupFigures, in_one_size, shared_masks
 
 Gate = Callable[..., Ended]
@@ -38,24 +36,13 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def gate(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], baseline: Bundle, drive: Path, tmp_path: Path
-) -> Gate:
+def gate(cli: Cli, baseline: Bundle, drive: Path, tmp_path: Path) -> Gate:
     def judge(candidate: Path, *words: object, limits: str = "") -> Ended:
         thresholds = tmp_path / "limits.toml"
         thresholds.write_text(made.LATE_ENOUGH + limits)
-        arguments = (
-            "perception", "gate", "--candidate", candidate, "--engine", "onnxruntime", "--thresholds", thresholds,
-            "--json", *(words if "--baseline" in words else ("--baseline", baseline.folder, drive, *words)),
-        )  # fmt: skip
-        monkeypatch.setattr(sys, "argv", [str(word) for word in arguments])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return Ended(code, captured.out, captured.err)
+        sides = words if "--baseline" in words else ("--baseline", baseline.folder, drive, *words)
+        how = ("--engine", "onnxruntime", "--thresholds", thresholds, "--json")
+        return cli("gate", "--candidate", candidate, *how, *sides)
 
     return judge
 

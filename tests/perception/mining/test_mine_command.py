@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +11,16 @@ import cv2
 import numpy as np
 import pytest
 import tiny_networks
+from command import Cli, Ended
 from mined_drives import SEEN, UNSEEN, UNSURE, make_teacher, picture, write_drive
 
 from engines.bundle import Bundle
 from engines.datasets import open_dataset
 from engines.importing import ImportOptions, import_network
-from perception.commands.app import main
 from perception.mining import Mining, MiningRequest, write_mined
 from sensors.errors import SourceError
 
 FLICKERING = (SEEN, SEEN, SEEN, UNSEEN, SEEN, SEEN)
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return dict(json.loads(self.out))
-
-
-Cli = Callable[..., Ended]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    def run(*words: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["perception", *map(str, words)])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return Ended(code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")
