@@ -62,13 +62,13 @@ class Pictures(Dataset[tuple[Example, int]]):
     def __init__(
         self, mixture: Mixture, size: tuple[int, int], augmentation: Augmentation, seed: int, make: MakePicture
     ) -> None:
-        self._mixture, self._size, self._augmentation, self._seed = mixture, size, augmentation, seed
+        self.mixture, self._size, self._augmentation, self._seed = mixture, size, augmentation, seed
         self._make = make
 
     def __getitem__(self, position: int) -> tuple[Example, int]:
         rng = np.random.default_rng((self._seed, position))
-        source = self._mixture.draw(rng)
-        return self._make(self._mixture, source, *self._size, self._augmentation, rng), source
+        source = self.mixture.draw(rng)
+        return self._make(self.mixture, source, *self._size, self._augmentation, rng), source
 
     def __getitems__(self, positions: list[int]) -> list[tuple[Example, int]] | DatasetError:
         """Those of a batch, or what is wrong with one: raised in a loader's process it would lose its kind."""

@@ -275,6 +275,14 @@ def pruned_in(file: Path | None) -> dict[str, Any] | None:
     return pruned
 
 
+def augmentation_of(state: dict[str, Any]) -> Augmentation:
+    """How the pictures of a run were varied, as its checkpoint says; an older one does not, and had what is usual."""
+    if "augmentation" in state:
+        return Augmentation(**state["augmentation"])
+    usual = task_of(state["recipe"]["network"]).augmentation
+    return usual if state["recipe"].get("flip", True) else replace(usual, flip=0)
+
+
 def load_weights(network: nn.Module, state: dict[str, Any], classes: Sequence[str], where: str) -> None:
     """Take the averaged weights of a checkpoint. Raises `TrainingError` where it is of another network."""
     if tuple(state["classes"]) != tuple(classes):

@@ -43,7 +43,7 @@ def validate(network: Detector, mixture: Mixture, size: tuple[int, int], fit: Fi
         found = decoder.decode(outputs, place, _THRESHOLDS)
         judged = example.labelled[found.classes]
         detections.append(Detections(found.boxes_xyxy[judged], found.scores[judged], found.classes[judged]))
-        truths.append(_truths(example))
+        truths.append(truths_of(example))
     by_class = AveragePrecision(detections, truths, len(mixture.classes)).per_class()[:, 0]
     return _by_name(mean_of(by_class), mixture.classes, by_class)
 
@@ -96,8 +96,8 @@ def _mean(values: NDArray[Any]) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _truths(example: Example) -> Truths:
-    """Boxes to be found; an ignored place is a crowd of every class."""
+def truths_of(example: Example) -> Truths:
+    """Boxes to be found on a picture; an ignored place is a crowd of every class."""
     classes, ignored = len(example.labelled), len(example.ignored_xyxy)
     return Truths(
         np.concatenate([example.boxes_xyxy, np.repeat(example.ignored_xyxy, classes, axis=0)]).astype(np.float64),

@@ -142,3 +142,19 @@ def test_without_its_package_it_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "onnx", None)  # as Python marks what cannot be imported
     assert run(monkeypatch, bundle, "--frames", drive / "images" / "val", "-o", tmp_path / "int8") == 2
     assert "the package onnx is not installed; pip install 'edge-perception[calibrate]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (0.002, 0.01, "a real loss"),
+        (-0.01, -0.002, "a real gain"),
+        (-0.0011, -0.0002, "next to nothing"),
+        (0.0002, 0.0011, "next to nothing"),
+        (-0.0002, 0.0002, "may be chance"),
+    ],
+)
+def test_a_loss_is_called_what_it_is(low: float, high: float, told: str) -> None:
+    from perception.commands.engine.calibrate import _verdict
+
+    assert _verdict(low, high) == told

@@ -12,22 +12,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra: pip install 'edge-perception[train]'")
 pytest.importorskip("torch_pruning", reason="needs the train extra: pip install 'edge-perception[train]'")
 
+from command import run  # noqa: E402
 from drawn_dataset import write_drawn_dataset  # noqa: E402
 
 from engines.bundle import load_bundle  # noqa: E402
 from engines.passport import read_passport  # noqa: E402
-from perception.commands.app import main  # noqa: E402
 
 SHORT = ("--batch", 2, "--epochs", 1, "--device", "cpu", "--precision", "fp32")
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["perception", *map(str, words)])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")

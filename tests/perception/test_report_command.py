@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch", reason="needs the train extra: pip install 'edge-perception[train]'")
 
+from command import run
 from drawn_classes import write_drawn_classes
 from drawn_dataset import write_drawn_dataset
 
-from perception.commands.app import main
-
 SHORT = ("--size", "64x64", "--batch", 2, "--epochs", 1, "--device", "cpu", "--precision", "fp32")
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["perception", *map(str, words)])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture
@@ -85,7 +74,7 @@ def test_a_classifiers_page_opens_its_own_kind_of_data_and_says_what_is_not_judg
     (folder / "report.html").unlink()
     assert run(monkeypatch, "engine", "report", folder) == 0
     page = (folder / "report.html").read_text()
-    assert "a report judges detectors" in page
+    assert f"of a classifier `perception engine evaluate {folder}/bundle DATA` tells top-1" in page
     assert "<h3>Loss</h3>" in page
 
 

@@ -15,26 +15,17 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra: pip install 'edge-perception[train]'")
 
 import tiny_networks  # noqa: E402
+from command import run  # noqa: E402
 from drawn_classes import write_drawn_classes  # noqa: E402
 from drawn_dataset import write_drawn_dataset  # noqa: E402
 
 from engines.bundle import load_bundle  # noqa: E402
 from engines.passport import read_passport  # noqa: E402
-from perception.commands.app import main  # noqa: E402
 
 
 @pytest.fixture
 def drawn(tmp_path: Path) -> Path:
     return write_drawn_dataset(tmp_path / "drawn", images=4).parent
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["perception", *map(str, words)])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 SHORT = ("--size", "64x64", "--batch", 2, "--epochs", 1, "--device", "cpu", "--precision", "fp32")
@@ -167,3 +158,27 @@ def test_an_image_that_cannot_be_read_is_told_in_words_whoever_reads_it(workers:
     assert ended.returncode == 2
     assert ".png: cannot be read as an image; copy it again" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_weights_are_named_by_a_run_or_its_checkpoint(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("engine", "train", drawn, *SHORT)
+    assert run(monkeypatch, *words, "-o", tmp_path / "run") == 0
+    for name, weights in (("a", tmp_path / "run"), ("b", tmp_path / "run" / "checkpoint.pt")):
+        assert run(monkeypatch, *words, "-o", tmp_path / name, "--weights", weights) == 0
+    one, other = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["network"] for name in ("a", "b"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_what_judges_is_asked_for_before_anything_is_trained(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "faster_coco_eval" else known(name))
+    words = ("engine", "train", drawn, *SHORT, "-o", tmp_path / "run")
+    assert run(monkeypatch, *words, "--validate", "train") == 2
+    told = "the package faster-coco-eval is not installed; pip install 'edge-perception[train,evaluate]'"
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert run(monkeypatch, *words) == 0, "without --validate nothing is judged"

@@ -19,7 +19,7 @@ from engines.errors import TrainingError
 from engines.runtime import open_engine
 from engines.training import checkpoint
 from engines.training.batches import Pictures, Share, batches
-from engines.training.datasets import Augmentation, Mixture
+from engines.training.datasets import Mixture
 from engines.training.device import choose_device
 from engines.training.networks.backbone import Backbone
 from engines.training.networks.cost import Cost, cost_of
@@ -28,7 +28,7 @@ from engines.training.optimisation import RATES
 from engines.training.pruning.structured import PruningRequest, prune_network
 from engines.training.settings import Machine, Settings
 from engines.training.tasks import Task, build_network, task_of
-from engines.training.trainer import export_checkpoint, forward, load_weights, train
+from engines.training.trainer import augmentation_of, export_checkpoint, forward, load_weights, train
 
 STAGES = "pruning.json"
 RATE_SHARE = 0.5  # of the rate that its optimiser begins a training with: more is left to learn than in INT8
@@ -96,10 +96,12 @@ def prune(
     load_weights(network, state, mixture.classes, str(run))
     device = choose_device(machine.device)
     network.to(device)
+    augmentation = augmentation_of(state)
     before = Stage("trained", cost_of(network, *size), 0, _judged(task, network, validation, size))
 
     # --- pruned: the same channels every time, so that a resumed one needs nothing beside its checkpoint
-    prune_network(network, size, request, lambda: _add_gradients(network, task, mixture, settings, device))
+    pictures = Pictures(mixture, size, augmentation, settings.seed, task.picture)
+    prune_network(network, size, request, lambda: _add_gradients(network, task, pictures, settings, device))
     pruned = Stage("pruned", cost_of(network, *size), 0, _judged(task, network, validation, size))
     facts: dict[str, Any] = {
         "from": {"run": run.resolve().parent.name, **asdict(before.cost)},
@@ -122,7 +124,7 @@ def prune(
             folder,
             settings,
             machine,
-            augmentation=Augmentation(**state["augmentation"]) if "augmentation" in state else None,
+            augmentation=augmentation,
             resume=resume,
             start_from=start,
             validation=validation,
@@ -145,7 +147,9 @@ def prune(
         replace(pruned, milliseconds=narrow_ms),
         replace(after, milliseconds=narrow_ms),
     ]
-    (folder / STAGES).write_text(json.dumps([asdict(stage) for stage in stages], indent=1) + "\n", encoding="utf-8")
+    draft = folder / f".{STAGES}.part"
+    draft.write_text(json.dumps([asdict(stage) for stage in stages], indent=1) + "\n", encoding="utf-8")
+    draft.replace(folder / STAGES)
     return bundle, stages
 
 
@@ -160,11 +164,11 @@ def _judged(
     return None if validation is None else task.validate(network, validation, size)
 
 
-def _add_gradients(network: nn.Module, task: Task, mixture: Mixture, settings: Settings, device: torch.device) -> None:
+def _add_gradients(
+    network: nn.Module, task: Task, pictures: Pictures, settings: Settings, device: torch.device
+) -> None:
     """Leave each weight with its gradient, summed over some batches."""
-    size = settings.width, settings.height
-    judge = task.loss(mixture, size, device)
-    pictures = Pictures(mixture, size, task.augmentation, settings.seed, task.picture)
+    judge = task.loss(pictures.mixture, (settings.width, settings.height), device)
     network.eval()
     for batch in batches(pictures, Share(settings.batch), task.target, first_step=0, steps=_GRADIENTS_OF, workers=0):
         forward(network, batch, judge, device, None).total.backward()  # type: ignore[no-untyped-call]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,7 +35,7 @@ from engines.training.qat.fake_quantised import FakeQuantised
 from engines.training.report.judging import judge
 from engines.training.settings import Machine, Settings
 from engines.training.tasks import DETECTION
-from engines.training.trainer import check_finite, export_checkpoint
+from engines.training.trainer import augmentation_of, check_finite, export_checkpoint
 
 RATE = 1e-4  # where none is asked for: a twentieth of what a training begins with, so that what was learnt stays
 METHOD = "mse"  # of the activations' scales, which stay as they are: the weights learn to do with them
@@ -88,7 +89,10 @@ def fine_tune(  # noqa: PLR0915  one piece, to be read from top to bottom
         # --- loop: as in `trainer`, without what is for hours: no averages, no checkpoints, no mixed precision
         folder.mkdir(parents=True, exist_ok=True)
         steps = _FOREVER if settings.minutes else max(1, round(settings.epochs * len(mixture) / settings.batch))
-        pictures = Pictures(mixture, size, DETECTION.augmentation, settings.seed, DETECTION.picture)
+        augmentation = augmentation_of(state)
+        if not settings.flip:
+            augmentation = replace(augmentation, flip=0)
+        pictures = Pictures(mixture, size, augmentation, settings.seed, DETECTION.picture)
         stream = batches(
             pictures, Share(settings.batch), DETECTION.target, first_step=0, steps=steps, workers=machine.workers
         )
@@ -150,7 +154,11 @@ def fine_tune(  # noqa: PLR0915  one piece, to be read from top to bottom
             "int8_share_of_multiplications": 1.0,
             "scales_sha256": scales_sha256(network.file()),
             "frames": {"sources": [part.name for part in mixture.parts], "calibrated_on": len(chosen)},
-            "fine_tuned": {**settings.recipe, **{key: state["recipe"][key] for key in ("network", "width", "height")}},
+            "fine_tuned": {
+                **settings.recipe,
+                **{key: state["recipe"][key] for key in ("network", "width", "height")},
+                "flip": augmentation.flip > 0,
+            },
             "judged": {"onnxruntime": {"ap50": judged}} if judged else {},
         }
         return _written(in_float, model, folder / "bundle", facts)

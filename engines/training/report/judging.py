@@ -18,6 +18,7 @@ from engines.letterbox import Geometry
 from engines.results import Detections, Thresholds
 from engines.runtime import open_engine
 from engines.training.datasets import Example, Mixture
+from engines.training.validation import truths_of
 
 _THRESHOLDS = Thresholds(SCORE, NMS_IOU, max_detections=MAX_CANDIDATES, every_label=True)
 
@@ -84,13 +85,3 @@ def judge(bundle: Bundle, mixture: Mixture, *, threads: int = 1) -> Judged:
         raise DatasetError("the validation split", "has no box to be found", "give a labelled one")
     precision = AveragePrecision(detections, truths, len(mixture.classes))
     return Judged(mixture, name, tuple(detections), tuple(truths), precision.per_class(), precision.curves())
-
-
-def truths_of(example: Example) -> Truths:
-    """Boxes to be found on a picture; an ignored place is a crowd of every class."""
-    classes, ignored = len(example.labelled), len(example.ignored_xyxy)
-    return Truths(
-        np.concatenate([example.boxes_xyxy, np.repeat(example.ignored_xyxy, classes, axis=0)]).astype(np.float64),
-        np.concatenate([example.classes, np.tile(np.arange(classes), ignored)]).astype(np.int32),
-        np.concatenate([np.zeros(len(example.classes), np.bool_), np.ones(classes * ignored, np.bool_)]),
-    )

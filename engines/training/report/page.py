@@ -17,12 +17,13 @@ from engines.datasets.licences import licences_of
 from engines.errors import TrainingError
 from engines.page import picture, whole_page
 from engines.training import checkpoint
-from engines.training.datasets import Mixture
+from engines.training.datasets import Labels, Mixture
 from engines.training.log import CURVE, VALIDATION
 from engines.training.report.confusion import SCORE, confusion, pair
 from engines.training.report.figures import confusion_matrix, course, precision_recall, read_columns
 from engines.training.report.judging import Judged, judge
 from engines.training.report.pictures import Shown, best_and_worst
+from engines.training.tasks import task_of
 from sensors.errors import EdgePerceptionError
 
 REPORT = "report.html"
@@ -45,7 +46,11 @@ def write_report(
     state = checkpoint.load(folder / checkpoint.CHECKPOINT)
     judged: Judged | None = None
     why = _NOT_JUDGED
-    if validation is not None:
+    task = task_of(state["recipe"]["network"])
+    if task.labels is not Labels.BOXES:
+        command = f"perception engine evaluate {folder}/bundle DATA"
+        why = f"this page judges detectors; of a {task.name} `{command}` tells {task.measure}"
+    elif validation is not None:
         try:
             judged = judge(bundle, validation, threads=threads)
         except EdgePerceptionError as error:

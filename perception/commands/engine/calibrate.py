@@ -16,6 +16,8 @@ from perception.commands.arguments import class_pairs
 if TYPE_CHECKING:
     from engines.quantize.calibration import Calibration
 
+_NOTHING = 0.0015  # of accuracy: with fewer than some hundred images not a box is worth so little
+
 
 def calibrate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The float bundle.")],
@@ -112,14 +114,22 @@ def calibrate(
         line = f"  {judgement.engine}: finds {judgement.agreement.share:.1%} of what float finds"
         if (accuracy := judgement.accuracy) is not None:
             low, high = accuracy.loss_bounds
-            verdict = "a real loss" if low > 0 else "a real gain" if high < 0 else "may be chance"
             line += (
                 f"; {accuracy.before.measure} {accuracy.before.value:.3f} to {accuracy.after.value:.3f}, "
-                f"lost {accuracy.loss:+.3f} ({low:+.3f} to {high:+.3f}, {verdict})"
+                f"lost {accuracy.loss:+.3f} ({low:+.3f} to {high:+.3f}, {_verdict(low, high)})"
             )
         print(f"{line}; float32 {before_ms:.1f} ms of CPU, INT8 {after_ms:.1f} ms ({before_ms / after_ms:.2f} x)")
     if (same := result.verdict.same) is not None:
         print(f"  the same on both engines: {same.share:.1%}")
+
+
+def _verdict(low: float, high: float) -> str:
+    """What a loss between two bounds is."""
+    if low <= 0 <= high:
+        return "may be chance"
+    if max(abs(low), abs(high)) < _NOTHING:
+        return "next to nothing"
+    return "a real loss" if low > 0 else "a real gain"
 
 
 def _facts(result: Calibration, sha256: str, size: int) -> dict[str, Any]:

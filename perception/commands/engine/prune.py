@@ -10,7 +10,7 @@ import typer
 
 from perception.commands.arguments import one_of
 from perception.commands.engine.train import taught
-from perception.commands.engine.training import require_training
+from perception.commands.engine.training import checkpoint_of, require_judging, require_training
 
 if TYPE_CHECKING:
     from engines.training.pruning import Stage
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EPOCHS = 40  # where nothing is asked for: with 20 a detector of 123 images had not yet learnt again what it lost
 
 
-def prune(
+def prune(  # noqa: PLR0915  each option is a line
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training, or its checkpoint.pt.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the pruned one.")],
     flops: Annotated[float, typer.Option(metavar="SHARE", help="Of the FLOPs to remove, above 0 and below 1.")] = 0.3,
@@ -101,7 +101,7 @@ def prune(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         remedy = "prune with few --epochs, then torchrun `engine train --weights` of the result"
         raise UsageError("prune", "runs in one process", remedy)
-    weights = run / checkpoint.CHECKPOINT if run.is_dir() else run
+    weights = checkpoint_of(run)
     state = checkpoint.load(weights)
     if (output / checkpoint.CHECKPOINT).exists() and not resume:
         raise UsageError(str(output), "holds a training already", "go on with --resume, or choose another folder")
@@ -109,6 +109,8 @@ def prune(
     request = _request(weights.parent, data, root, split, validate)
     opened = Path(request.data)
     base = None if request.root is None else Path(request.root)
+    if request.validate:
+        require_judging(task.labels)
     mixture = open_mixture(opened, request.split, root=base, labels=task.labels)
     validation = open_mixture(opened, request.validate, root=base, labels=task.labels) if request.validate else None
     if teacher:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +28,23 @@ class FineTuning:
     batch: int
     optimiser: str
     rate: float | None
+    flip: bool
     seed: int
+
+
+def check_options(given: Sequence[str]) -> None:
+    """Raise `UsageError` for options that fine-tuning cannot obey, and for several processes."""
+    from perception.errors import UsageError
+
+    for option in given:
+        what = "network, input and pictures are those of --weights, computed in fp32 in one part"
+        raise UsageError(f"--qat {option}", what, f"leave {option} away")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("--qat", "runs in one process", "leave torchrun away")
 
 
 def fine_tune(mixture: Mixture, validation: Mixture | None, output: Path, how: FineTuning, machine: Machine) -> None:
     """Fine-tune, and say what came of it. Network and size are those of the weights."""
-    from engines.training.checkpoint import CHECKPOINT
     from engines.training.qat import fine_tune as run
     from engines.training.settings import Settings
     from perception.commands.signals import stopped_by_signals
@@ -41,18 +54,18 @@ def fine_tune(mixture: Mixture, validation: Mixture | None, output: Path, how: F
         raise UsageError("--qat", "fine-tunes a trained network", "say which with --weights RUN/checkpoint.pt")
     if how.resume:
         raise UsageError("--qat --resume", "it is short, and begins anew", "leave --resume away")
-    weights = how.weights / CHECKPOINT if how.weights.is_dir() else how.weights
     settings = Settings(
         batch=how.batch,
         epochs=EPOCHS if how.epochs is None else how.epochs,
         minutes=how.minutes,
         optimiser=how.optimiser,
         rate=how.rate,
+        flip=how.flip,
         seed=how.seed,
     )
     with stopped_by_signals() as stopped:
         bundle = run(
-            weights,
+            how.weights,
             mixture,
             output,
             settings,

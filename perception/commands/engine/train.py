@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perception.commands.arguments import one_of, parse_size
-from perception.commands.engine.training import require_training, usual_network
+from perception.commands.engine.training import checkpoint_of, require_judging, require_training, usual_network
 
 if TYPE_CHECKING:
     from engines.training.datasets import Augmentation, Mixture
@@ -66,7 +66,8 @@ def train(  # noqa: PLR0915  each option is a line
         bool, typer.Option("--flip/--no-flip", help="Show pictures mirrored too; signs mean something else then.")
     ] = True,
     weights: Annotated[
-        Path | None, typer.Option(metavar="CHECKPOINT", help="Start from another training's weights.")
+        Path | None,
+        typer.Option(metavar="RUN", help="Start from the weights of another training."),
     ] = None,
     qat: Annotated[
         bool,
@@ -104,6 +105,13 @@ def train(  # noqa: PLR0915  each option is a line
 
     one_of("--network", network, tuple(name for task in TASKS for name in task.networks))
     one_of("--optimiser", optimiser, tuple(RATES))
+    not_for_qat = {
+        "--network": network,
+        "--size": size,
+        "--recipe": recipe,
+        "--accumulate": accumulate > 1,
+        "--precision": precision not in ("auto", "fp32"),
+    }
     network = network or usual_network(data)
     task = task_of(network)
     width, height = parse_size(size) or task.size
@@ -112,16 +120,21 @@ def train(  # noqa: PLR0915  each option is a line
         raise UsageError(f"--size {size}", f"is no multiple of {task.multiple} both ways", f"write for example {usual}")
     if teacher and task.labels is not Labels.BOXES:
         raise UsageError("--teacher", f"teaches boxes, and {network} is a {task.name}", "leave it away")
+    if validate:
+        require_judging(task.labels)
+    if weights is not None:
+        weights = checkpoint_of(weights)
     if (output / CHECKPOINT).exists() and not resume:
         raise UsageError(str(output), "holds a training already", "go on with --resume, or choose another folder")
     mixture = open_mixture(data, split, root=root, labels=task.labels)
     validation = open_mixture(data, validate, root=root, labels=task.labels) if validate else None
     if qat:
-        from perception.commands.engine.qat import FineTuning, fine_tune
+        from perception.commands.engine.qat import FineTuning, check_options, fine_tune
 
+        check_options([option for option, given in not_for_qat.items() if given])
         if teacher:
             mixture = taught(mixture, data, teacher, output, threads)
-        how = FineTuning(weights, resume, epochs, minutes, batch, optimiser, rate, seed)
+        how = FineTuning(weights, resume, epochs, minutes, batch, optimiser, rate, flip, seed)
         fine_tune(mixture, validation, output, how, Machine(device, precision, threads, workers))
         return
     pruned = pruned_in(output / CHECKPOINT if resume else weights)

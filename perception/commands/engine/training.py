@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engines.training.datasets import Labels
 
 
 def require_training(*beside: str, extra: str = "train") -> None:
@@ -17,6 +21,21 @@ def require_training(*beside: str, extra: str = "train") -> None:
         raise UsageError(
             "training", f"the package {package} is not installed", f"pip install 'edge-perception[{extra}]'"
         )
+
+
+def require_judging(labels: Labels) -> None:
+    """Raise `UsageError` where what judges detectors is not installed: before it is asked for, hours later."""
+    from engines.training.datasets import Labels
+
+    if labels is Labels.BOXES:
+        require_training("faster_coco_eval", extra="train,evaluate")
+
+
+def checkpoint_of(run: Path) -> Path:
+    """The checkpoint of a training that is named by its folder, or by the file itself."""
+    from engines.training.checkpoint import CHECKPOINT
+
+    return run / CHECKPOINT if run.is_dir() else run
 
 
 def usual_network(data: Path) -> str:

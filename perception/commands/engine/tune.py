@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perception.commands.arguments import one_of, parse_size
-from perception.commands.engine.training import require_training, usual_network
+from perception.commands.engine.training import require_judging, require_training, usual_network
 
 if TYPE_CHECKING:
     from engines.training.tuning import Outcome, Tuning
@@ -66,6 +66,7 @@ def tune(
     one_of("--network", network, tuple(name for task in TASKS for name in task.networks))
     network = network or usual_network(data)
     task = task_of(network)
+    require_judging(task.labels)
     width, height = parse_size(size) or task.size
     if width % task.multiple or height % task.multiple:
         usual = f"{task.size[0]}x{task.size[1]}"
