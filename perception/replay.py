@@ -307,6 +307,9 @@ def _check_outputs(files: Sequence[tuple[str, Path | None]], sources: Sequence[S
     for option, path in files:
         if path is None:
             continue
+        if str(path) == "-":
+            remedy = "give a file; `perception subscribe --json` writes a stream's messages there"
+            raise UsageError(f"{option} -", "standard output has the figures of the run", remedy)
         target = path.resolve()
         if any(target == source or source in target.parents for source in read):
             raise UsageError(str(path), "is in what is replayed, and would change it", "choose another place")

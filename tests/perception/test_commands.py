@@ -286,6 +286,25 @@ def test_a_wrong_request_is_refused_before_anything_is_written(
     assert contents(tmp_path) == before
 
 
+def test_drives_are_mined_and_done_by_the_network_that_comes_along(cli: Cli, drive: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    assert cli("drive", "batch", drive, "-o", tmp_path / "out").code == 0
+    assert json.loads((tmp_path / "out" / "batch.json").read_text())["bundles"][0]["name"] == "road"
+    ended = cli("drive", "mine", drive, "-o", tmp_path / "mined", "--score", "0.01", "--sure", "0.02")
+    assert ended.code in (0, 1), ended
+    assert "24 frames" in ended.out + ended.err
+
+
+def test_a_dash_is_no_file(
+    cli: Cli, bundle: Path, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for option in ("--jsonl", "--record", "--trace"):
+        ended = cli("replay", drive, "--model", bundle, option, "-")
+        assert_refused(ended, 2, f"{option} -: standard output has the figures", "subscribe --json")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_render_of_no_camera_is_refused(cli: Cli, bundle: Path, tmp_path: Path) -> None:
     drive = scans_alone(tmp_path)
     before = contents(tmp_path)

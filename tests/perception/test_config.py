@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.errors import BundleError
-from perception.config import NetworkSettings, Vehicle
+from engines.settings_file import parse
+from perception.config import (
+    CameraSettings,
+    NetworkSettings,
+    PublishSettings,
+    RecordingSettings,
+    Vehicle,
+    VehicleSettings,
+)
 from perception.errors import UsageError
 from perception.network import Crops
 from sensors.errors import EdgePerceptionError
@@ -159,3 +168,18 @@ def test_a_second_stage_that_does_not_fit_is_named_with_its_key(old: str, new: s
     with pytest.raises(UsageError) as error:
         vehicle(folder, GOOD + CROPS.replace(old, new))
     assert message in str(error.value)
+
+
+def test_the_example_shows_every_key_and_is_read() -> None:
+    text = (Path(__file__).parents[2] / "deploy" / "vehicle.toml").read_text()
+    for table, kind in (
+        ("camera", CameraSettings),
+        ("network", NetworkSettings),
+        ("publish", PublishSettings),
+        ("record", RecordingSettings),
+    ):
+        assert re.search(rf"^(# )?\[+{table}\]+", text, re.MULTILINE)
+        for key in kind.model_fields:
+            assert re.search(rf"^(# )?{key} = ", text, re.MULTILINE), f"{table}.{key}"
+    assert set(VehicleSettings.model_fields) == {"camera", "network", "publish", "record"}
+    assert parse(text.encode(), VehicleSettings).network[0].bundle == Path("bundles/road")

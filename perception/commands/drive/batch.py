@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perception.commands.arguments import OR_DEFAULT
+
 if TYPE_CHECKING:
     from perception.batch.batch import DriveOutcome, Progress
 
@@ -21,8 +23,10 @@ def batch(
         list[str],
         typer.Argument(metavar="DRIVE...", help="Recorded drives of any kind that is read; NAME=DRIVE names one."),
     ],
-    bundle: Annotated[list[Path], typer.Option(metavar="BUNDLE", help="Bundle to run; may be given again.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the table and the recordings go.")],
+    bundle: Annotated[
+        list[Path] | None, typer.Option(metavar="BUNDLE", help=f"Bundle to run; may be given again. {OR_DEFAULT}")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Drives at a time. Default: as many as there are cores for.")
     ] = None,
@@ -46,6 +50,7 @@ def batch(
     drive that fails is said, and the others go on; then the exit code is 1. After an end of any kind the same command
     goes on with what is not done.
     """
+    from engines import default_bundle
     from engines.results import Thresholds
     from perception.batch import Batch, BatchRequest
     from perception.batch.batch import facts
@@ -57,11 +62,12 @@ def batch(
     if ray is not None and workers is not None:
         raise UsageError("--workers", "is of processes on this machine, and Ray has its own", "leave one of both away")
     cores = len(os.sched_getaffinity(0))
+    bundles = bundle or [default_bundle()]
     request = BatchRequest(
         drives=drives,
-        bundles=bundle,
+        bundles=bundles,
         out=out,
-        workers=workers or max(1, min(len(drives), cores // (threads * len(bundle)))),
+        workers=workers or max(1, min(len(drives), cores // (threads * len(bundles)))),
         ray=ray,
         engine=engine,
         threads=threads,

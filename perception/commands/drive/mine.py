@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perception.commands.arguments import OR_DEFAULT, split_pair
+
 if TYPE_CHECKING:
     from perception.mining import Mined
 
@@ -20,8 +22,10 @@ def mine(
         list[str],
         typer.Argument(metavar="DRIVE...", help="Recorded drives of any kind that is read; NAME=DRIVE names one."),
     ],
-    model: Annotated[Path, typer.Option(metavar="BUNDLE", help="The detector that is to get better.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the new dataset.")],
+    model: Annotated[
+        Path | None, typer.Option(metavar="BUNDLE", help=f"The detector that is to get better. {OR_DEFAULT}")
+    ] = None,
     teacher: Annotated[
         Path | None, typer.Option(metavar="BUNDLE", help="A better detector: where the two differ is worth a look.")
     ] = None,
@@ -59,7 +63,7 @@ def mine(
     which reasons.csv and mined.json have too. Of several drives some are val as a whole. Ends with 1, and writes
     nothing, where no frame is worth it.
     """
-    from perception.commands.arguments import split_pair
+    from engines import default_bundle
     from perception.commands.signals import INTERRUPTED, EndedEarly, Signals
     from perception.errors import UsageError
     from perception.mining import Mining, MiningRequest, check_place, facts, write_mined
@@ -70,7 +74,7 @@ def mine(
     check_place(output, replace_existing=force)
     request = MiningRequest(
         drives=drives,
-        model=model,
+        model=model or default_bundle(),
         teacher=teacher,
         class_map=[split_pair("--map", text, "TEACHER_CLASS=MODEL_CLASS", "truck=vehicle") for text in map_ or ()],
         engine=engine,

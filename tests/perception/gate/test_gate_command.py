@@ -54,6 +54,16 @@ def gate(cli: Cli, baseline: Bundle, drive: Path, tmp_path: Path) -> Cli:
     return judge
 
 
+def test_classifiers_are_refused_and_who_compares_them_is_said(gate: Cli, baseline: Bundle, tmp_path: Path) -> None:
+    """On either side: a class of the whole frame has no place on it."""
+    classifier = tiny_networks.make_classifier_bundle(tmp_path / "signs")
+    for words in ((), ("--baseline", classifier.folder)):
+        ended = gate(classifier.folder, *words)
+        assert ended.code == 2
+        assert f"{classifier.folder}: classifies, and has no place on a frame to compare" in ended.err
+        assert "`perception engine evaluate` compares classifiers" in ended.err
+
+
 def test_a_bundle_passes_against_itself_with_everything_the_same(gate: Cli, baseline: Bundle) -> None:
     ended = gate(baseline.folder)
     assert ended.code == 0
