@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engines.runtime import ENGINES
 from perception.doctor.facts import Machine
 from perception.doctor.finding import Finding, Group, Verdict
 from perception.doctor.host import X86
@@ -37,9 +36,8 @@ def _plans(machine: Machine, kind: Kind) -> Finding:
     libraries = [library for library in PLAN_LIBRARIES if (it := machine.module(library)) and not it.failure]
     if not libraries:
         return GROUP.missing(name, "the GPU is not used", "see TensorRT, above")
-    running = "a bundle with a plan runs on the GPU" if "tensorrt" in ENGINES else "running them comes later"
     flavor = "" if "tensorrt" in libraries else " --flavor tensorrt_rtx"
-    return GROUP.ok(name, f"`perception engine build BUNDLE{flavor}` makes them; {running}")
+    return GROUP.ok(name, f"`perception engine build BUNDLE{flavor}` makes them; a bundle with a plan runs on the GPU")
 
 
 def engine_for(machine: Machine, *, is_int8: bool) -> str:
