@@ -21,7 +21,7 @@ from perception.message import NetworkInfo
 from perception.network import Network, open_network
 from perception.pipeline import Pipeline, Result
 from perception.preview import Previews
-from perception.recording import RecordedSource, Recorder, recorder_for
+from perception.recording import Recorder, recorder_for
 from perception.stream import NullPublisher, Outbox, Publisher
 from perception.stream.endpoint import check_published
 from perception.stream.keys import load_pair
@@ -29,6 +29,7 @@ from perception.summary import summary
 from perception.trace import check_name, trace_into
 from sensors.clock import ReplayClock
 from sensors.errors import EXIT_WRONG_REQUEST, EdgePerceptionError
+from sensors.observed import ObservedSource
 from sensors.opening import open_source
 from sensors.source import Source
 
@@ -136,7 +137,7 @@ class LiveRun:
                     recorder_for(self._record, self.sources, settings.record.settings)
                 )
                 observers.append(self._recorder)
-                read = [RecordedSource(source, self._recorder) for source in self.sources]
+                read = [ObservedSource(source, self._recorder.take) for source in self.sources]
             if self._trace:
                 names = [network.bundle.name for network in self.networks]
                 observers.append(opened.enter_context(trace_into(self._trace, names, self._traced)))

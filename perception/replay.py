@@ -25,15 +25,16 @@ from perception.message import NetworkInfo, Status, decode_message, to_json_dict
 from perception.network import Crops, Network, open_network
 from perception.pipeline import Pipeline, Result
 from perception.preview import Previews
-from perception.recording import RecordedSource, Recorder, recorder_for
+from perception.recording import Recorder, recorder_for
 from perception.rendering import VideoWriter, draw
-from perception.rerun_view import LIVE, ShownSource, rerun_view
+from perception.rerun_view import LIVE, rerun_view
 from perception.second_stage import FINDING_NO_BOXES, looked_at
 from perception.stream import NullPublisher, Outbox, Publisher
 from perception.summary import summary
 from perception.trace import check_name, trace_into
 from perception.whole_file import whole_file
 from sensors.clock import ReplayClock
+from sensors.observed import ObservedSource
 from sensors.opening import open_sources
 from sensors.source import SensorInfo, Source, Span
 
@@ -109,10 +110,10 @@ class Replay:
             self._recorder: Recorder | None = None
             if request.record:
                 self._recorder = recorder_for(request.record, sources, waits=True)
-                sources = [RecordedSource(source, self._recorder) for source in sources]
+                sources = [ObservedSource(source, self._recorder.take) for source in sources]
             view = opened.enter_context(rerun_view(request.rerun)) if request.rerun else None
             if view:
-                sources = [ShownSource(source, view) for source in sources]
+                sources = [ObservedSource(source, view.take) for source in sources]
             self._publisher: Publisher | NullPublisher
             if request.publish:
                 self._publisher = opened.enter_context(

@@ -23,7 +23,6 @@ from perception.rendering import colour_of
 from perception.whole_file import whole_file
 from sensors.drives.mcap.drive_writer import bgr
 from sensors.frame import Fault, Frame, Item, PointCloud, RadarScan
-from sensors.source import Source, SourceInfo
 
 LIVE = "live"
 SUFFIX = ".rrd"
@@ -60,6 +59,11 @@ class RerunView:
             return
         entity = f"{item.sensor}/faults" if isinstance(item, Fault) else item.sensor
         self._log(entity, item.stamp_ns, shown)
+
+    def take(self, item: Item) -> Item:
+        """Log it on its way: of an `ObservedSource`."""
+        self.show(item)
+        return item
 
     def show_found(self, result: Result) -> None:
         """Log what was found on a frame: an observer of the pipeline."""
@@ -107,35 +111,6 @@ class RerunView:
         else:
             self._recording.set_time(TIMELINE, duration=np.timedelta64(stamp_ns, "ns"))
         self._recording.log(entity, shown)
-
-
-class ShownSource:
-    """A source whose items are shown as they are read; all else is the source's own."""
-
-    def __init__(self, source: Source, view: RerunView) -> None:
-        self._source = source
-        self._view = view
-
-    @property
-    def info(self) -> SourceInfo:
-        """The source's."""
-        return self._source.info
-
-    def __enter__(self) -> ShownSource:
-        self._source.__enter__()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._source.__exit__(*exc)
-
-    def __iter__(self) -> Iterator[Item]:
-        for item in self._source:
-            self._view.show(item)
-            yield item
-
-    def close(self) -> None:
-        """Close the source."""
-        self._source.close()
 
 
 @contextmanager

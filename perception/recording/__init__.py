@@ -1,10 +1,10 @@
 """A run recorded as MCAP while it goes on: what the sensors gave, and what was found on it.
 
-`Recorder` has a thread of its own and never holds up what perceives; `RecordedSource` puts it beside a source. The
+`Recorder` has a thread of its own and never holds up what perceives; an `ObservedSource` brings it what is read. The
 container and the sensors' schemas are `sensors.drives.mcap`; what is ours to add, the detections, is here.
 """
 
 from perception.recording.parts import RecordSettings
-from perception.recording.recorder import RecordedSource, Recorder, RecordingState, recorder_for
+from perception.recording.recorder import Recorder, RecordingState, recorder_for
 
-__all__ = ["RecordSettings", "RecordedSource", "Recorder", "RecordingState", "recorder_for"]
+__all__ = ["RecordSettings", "Recorder", "RecordingState", "recorder_for"]

@@ -13,7 +13,7 @@ import json
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ from sensors.drives.mcap.drive_writer import DriveWriter
 from sensors.drives.mcap.writing import NotWrittenError
 from sensors.errors import RequestError
 from sensors.frame import Fault, Frame, Item, PointCloud, RadarScan, Reading, restamped
-from sensors.source import SensorInfo, Source, SourceInfo
+from sensors.source import SensorInfo, Source
 
 FLUSH_EVERY_S = 0.5
 TRY_AGAIN_AFTER_S = 1.0  # where the disk takes nothing; what comes meanwhile is not even coded
@@ -389,34 +389,6 @@ class _SharedRelease:
             is_last = self._users == 0
         if is_last:
             self._release()
-
-
-class RecordedSource:
-    """A source whose items are recorded as they are read; all else is the source's own."""
-
-    def __init__(self, source: Source, recorder: Recorder) -> None:
-        self._source = source
-        self._recorder = recorder
-
-    @property
-    def info(self) -> SourceInfo:
-        """The source's."""
-        return self._source.info
-
-    def __enter__(self) -> RecordedSource:
-        self._source.__enter__()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._source.__exit__(*exc)
-
-    def __iter__(self) -> Iterator[Item]:
-        for item in self._source:
-            yield self._recorder.take(item)
-
-    def close(self) -> None:
-        """Close the source."""
-        self._source.close()
 
 
 def _size(item: Item) -> int:

@@ -36,13 +36,14 @@ from perception.message.health_message import (
     decode_health,
     encode_health,
 )
-from perception.recording import RecordedSource, Recorder, RecordSettings, recorder
+from perception.recording import Recorder, RecordSettings, recorder
 from perception.recording.recover import recover
 from perception.replay import Replay, ReplayRequest
 from perception.stream import StreamSubscriber
 from sensors.drives.mcap.reading import McapFile
 from sensors.errors import RequestError
 from sensors.frame import Fault, Frame, Item, PointCloud
+from sensors.observed import ObservedSource
 from sensors.opening import open_source
 from sensors.source import SensorInfo
 
@@ -308,7 +309,7 @@ def test_a_source_is_recorded_whole(tmp_path: Path) -> None:
     drive = drive_media.write_kitti(tmp_path / "kitti")
     source = open_source(f"k={drive}")
     with Recorder(tmp_path / "out.mcap", source.info.sensors, waits=True) as recording:
-        with RecordedSource(source, recording) as both:
+        with ObservedSource(source, recording.take) as both:
             given = list(both)
         recording.finish()
     again = items_of(tmp_path / "out.mcap")
