@@ -21,6 +21,7 @@ from perception.commands.run import run
 from perception.commands.signals import cleaned_up
 from perception.commands.subscribe import subscribe
 from perception.commands.view import view
+from sensors.cameras.left_behind import is_any_left_behind
 from sensors.errors import EXIT_BROKE, EdgePerceptionError
 
 app = typer.Typer(
@@ -45,6 +46,16 @@ app.add_typer(keys_app, name="keys")
 
 def main() -> None:
     """Run the command line. What a person can mend is said in one line, without a traceback."""
+    try:
+        _run()
+    except SystemExit as ended:
+        if is_any_left_behind():
+            sys.stderr.flush()
+            os._exit(ended.code if isinstance(ended.code, int) else 0)
+        raise
+
+
+def _run() -> None:
     try:
         try:
             with cleaned_up():

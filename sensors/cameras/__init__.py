@@ -1,5 +1,6 @@
 """Live cameras: one file a kind, each a `Source` that comes back after an outage (`reconnecting.py`).
 
 `addresses.py` takes a camera's URI apart without opening anything, `connection.py` reads one connection in a thread of
-its own, `stamps.py` brings a camera's clock onto the host's. Imports only `sensors`.
+its own, `left_behind.py` knows which of those outlive the program's end, `stamps.py` brings a camera's clock onto the
+host's. Imports only `sensors`.
 """

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import av
 
+from sensors.cameras.left_behind import may_be_left_behind
 from sensors.cameras.stamps import Clock
 from sensors.drives.decoding import CODECS_THAT_HIDE, Outcome, decoded, item_of, new_packet, settled
 from sensors.drives.packets import WaitingPackets
@@ -66,6 +67,7 @@ class Connection:
         self._left = threading.Event()
         # Daemon: a camera that does not answer does not keep the program from ending.
         self._thread = threading.Thread(target=self._run, name=f"camera-{sensor}", daemon=True)
+        may_be_left_behind(self._thread)
 
     def __enter__(self) -> Connection:
         self._thread.start()
