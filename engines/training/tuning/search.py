@@ -2,7 +2,7 @@
 
 The journal outlives `kill -9`: it is a file that only grows, a line a fact. A trial that was cut off stands in it as
 running; `begin` calls it failed and puts its parameters at the head of the queue, so that nothing is tried twice and
-nothing is left out.
+nothing is left out, unless its process died of it a third time.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _STUDY = "recipe"
 _WHOLE_AT_FIRST = 4  # trials that are never cut off: what others are compared with
 _VALIDATIONS = 8  # of a training
 _NOT_BEFORE = 2  # of them a trial is cut off: early figures say little
+_AT_MOST = 3  # times that a trial is begun: what a recipe asks for may be more memory than there is
+_BEGUN = "begun"  # attribute of a trial: how often it was, and did not end because somebody stopped it
 _USUAL = "usual"  # attribute of the trial of the recipe that is there without a search
 
 
@@ -119,7 +121,12 @@ def begin(tuning: Tuning) -> None:
             )
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params, user_attrs=dict(trial.user_attrs))
+        begun = trial.user_attrs.get(_BEGUN, 1)
+        if begun < _AT_MOST:
+            study.enqueue_trial(trial.params, user_attrs=trial.user_attrs | {_BEGUN: begun + 1})
+        elif is_usual(trial):
+            remedy = "try a smaller --batch or --size"
+            raise TrainingError("the usual recipe", f"ended its process {begun} times", remedy)
 
 
 def open_study(tuning: Tuning, process: int = 0) -> optuna.Study:
@@ -179,6 +186,10 @@ def _try(study: optuna.Study, trial: optuna.Trial, tuning: Tuning, stopping: Sto
             tuning, recipe, tuning.settings.seed, folder, tuning.validate, told, lambda: is_pruned or stopping()
         )
     except DivergedError as error:
+        if trial.user_attrs.get(_USUAL):
+            study.tell(trial, state=TrialState.FAIL)
+            study.enqueue_trial({}, user_attrs={_USUAL: True})
+            raise
         trial.set_user_attr("why", str(error))
         study.tell(trial, state=TrialState.PRUNED)
         say(f"{name}: its loss was no number any more  {in_words(trial.params)}")
@@ -186,7 +197,9 @@ def _try(study: optuna.Study, trial: optuna.Trial, tuning: Tuning, stopping: Sto
     if is_pruned:
         study.tell(trial, state=TrialState.PRUNED)
         say(f"{name}: {measure} {values[-1]:.3f}, cut off  {in_words(trial.params)}")
-    elif is_whole:  # else it was stopped: the journal has it as running, and it is made again
+    elif not is_whole:  # it was stopped: the journal has it as running, and it is made again
+        trial.set_user_attr(_BEGUN, trial.user_attrs.get(_BEGUN, 1) - 1)
+    else:
         study.tell(trial, values[-1])
         say(f"{name}: {measure} {values[-1]:.3f}  {in_words(trial.params) or 'the usual recipe'}")
 

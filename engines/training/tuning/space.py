@@ -6,6 +6,7 @@ rate = { low = 5e-4, high = 1e-2, log = true }
 
 [augmentation]
 hue = { low = 0.0, high = 0.05 }
+scale = [[1.0, 1.0], [0.6, 2.0]]
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from engines.training.recipe import Recipe, RecipeAugmentation, RecipeSettings
 USUAL = Path(__file__).parent / "spaces"  # one a task, by its name
 _SECTIONS: Mapping[str, type[Strict]] = {"settings": RecipeSettings, "augmentation": RecipeAugmentation}
 _WHOLE = "warm_up_steps"
+_PAIRS = ("scale", "mosaic_scale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Space:
         for name, how in self.varied.items():
             section, _, setting = name.partition(".")
             if isinstance(how, tuple):
-                values[section][setting] = trial.suggest_categorical(name, how)
+                values[section][setting] = _value(trial.suggest_categorical(name, [_plain(value) for value in how]))
             elif setting == _WHOLE:
                 values[section][setting] = trial.suggest_int(name, int(how.low), int(how.high), log=how.log)
             else:
@@ -66,7 +68,7 @@ class Space:
         values: dict[str, dict[str, Any]] = {section: {} for section in _SECTIONS}
         for name, value in params.items():
             section, _, setting = name.partition(".")
-            values[section][setting] = value
+            values[section][setting] = _value(value)
         return Recipe.model_validate(values)
 
     @property
@@ -115,6 +117,15 @@ def usual_space(task: str) -> Space:
     return read_space(USUAL / f"{task}.toml")
 
 
+def _plain(value: Any) -> Any:
+    """A choice as Optuna keeps one: two numbers become their text."""
+    return json.dumps(value) if isinstance(value, list) else value
+
+
+def _value(plain: Any) -> Any:
+    return json.loads(plain) if isinstance(plain, str) and plain.startswith("[") else plain
+
+
 def _check(section: str, kind: type[Strict], name: str, written: Any) -> None:
     """Raise `ValueError` where a setting is unknown, or its values are none that a recipe can have."""
     where = f"{section}.{name}"
@@ -123,9 +134,11 @@ def _check(section: str, kind: type[Strict], name: str, written: Any) -> None:
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(kind.model_fields)}"
         raise ValueError(f"{where}: is nothing that a recipe has; {hint}")
     if isinstance(written, list):
-        if len(written) < 2 or not all(isinstance(value, (str, int, float)) for value in written):
+        if len(written) < 2 or not all(isinstance(value, (str, int, float, list)) for value in written):
             raise ValueError(f"{where}: give two values or more, or a range")
         ends = written
+    elif name in _PAIRS:
+        raise ValueError(f"{where}: is two numbers; give pairs to choose from, as [[0.8, 1.3], [0.6, 2.0]]")
     else:
         ends = _ends(where, written)
     for value in ends:

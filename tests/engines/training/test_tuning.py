@@ -19,13 +19,13 @@ optuna = pytest.importorskip("optuna", reason="needs the tune extra: pip install
 
 from drawn_classes import write_drawn_classes  # noqa: E402
 
-from engines.errors import DatasetError, TrainingError  # noqa: E402
+from engines.errors import DatasetError, DivergedError, TrainingError  # noqa: E402
 from engines.training.networks.classifier import NETWORKS, ClassifierShape  # noqa: E402
 from engines.training.recipe import Recipe, read_recipe  # noqa: E402
 from engines.training.settings import Machine, Settings  # noqa: E402
 from engines.training.tasks import TASKS  # noqa: E402
 from engines.training.tuning import Outcome, Tuning, read_space, tune, usual_space  # noqa: E402
-from engines.training.tuning.search import open_study  # noqa: E402
+from engines.training.tuning.search import begin, open_study  # noqa: E402
 
 TINY = ClassifierShape(stem=16, widths=(16, 16), blocks=(1, 1))
 ROOT = Path(__file__).parents[3]
@@ -173,6 +173,39 @@ def test_a_search_that_was_killed_goes_on_and_makes_the_cut_trial_again(tuning: 
     assert rows[3]["settings.rate"] != rows[2]["settings.rate"]
 
 
+def test_a_recipe_that_ends_its_process_each_time_is_tried_three_times(tuning: Tuning) -> None:
+    """For want of memory, say: a search must not begin it for ever."""
+    tuning.folder.mkdir()
+    begin(tuning)
+    study = open_study(tuning)
+    study.tell(study.ask(), 0.5)  # the usual recipe
+    for _ in range(3):
+        tuning.space.suggest(study.ask())
+        begin(tuning)
+    states = [trial.state.name for trial in open_study(tuning).trials]
+    assert states == ["COMPLETE", "FAIL", "FAIL", "FAIL"]
+
+
+def test_a_usual_recipe_that_diverges_ends_the_search_at_once(tuning: Tuning) -> None:
+    told: list[str] = []
+    wild = replace(tuning.settings, optimiser="sgd", rate=1e30, clip=1e30)
+    for _ in range(2):
+        with pytest.raises(DivergedError):
+            tune(replace(tuning, settings=wild), say=told.append)
+    assert told == []
+
+
+def test_pairs_are_chosen_from_a_list(tuning: Tuning, tmp_path: Path) -> None:
+    space = tmp_path / "pairs.toml"
+    space.write_text("[augmentation]\nscale = [[1.0, 1.0], [0.6, 2.0]]\n")
+    pairs = replace(tuning, space=read_space(space), trials=3, seeds=1)
+    tune(pairs)
+    _, *tried = open_study(pairs).trials
+    scales = [pairs.space.recipe_of(trial.params).augmentation.scale for trial in tried]
+    assert set(scales) <= {(1.0, 1.0), (0.6, 2.0)}
+    assert len(scales) == 2
+
+
 def test_one_that_is_stopped_ends_its_step_and_goes_on_later(tuning: Tuning) -> None:
     steps = 0
 
@@ -290,7 +323,9 @@ def test_each_kind_of_network_has_a_space(task: str) -> None:
         ("[settings]\nrate = [0.1]\n", "settings.rate: give two values or more"),
         ("[augmentation]\nhue = { low = 0.0, high = 3.0 }\n", "augmentation.hue: .*less than or equal to 1"),
         ("[settings]\noptimiser = ['adamw', 'lion']\n", "settings.optimiser: .*'adam'"),
-        ("[augmentation]\nscale = { low = 0.5, high = 2.0 }\n", "augmentation.scale: "),
+        ("[augmentation]\nscale = { low = 0.5, high = 2.0 }\n", "scale: is two numbers; give pairs to choose from"),
+        ("[augmentation]\nscale = [[0.5, 1.0], [2.0, 1.0]]\n", "scale: the smaller one comes first"),
+        ("[augmentation]\nscale = [[0.5, 1.0], [2.0]]\n", "augmentation.scale.1: "),
         ("", "varies nothing"),
     ],
 )
