@@ -48,8 +48,9 @@ CAMERAS = {
     "rtsp": (f"{_ADDRESSES}:rtsp_address", "sensors.cameras.rtsp:open_rtsp"),
     "rtsps": (f"{_ADDRESSES}:rtsp_address", "sensors.cameras.rtsp:open_rtsp"),
     "v4l2": (f"{_ADDRESSES}:v4l2_address", "sensors.cameras.v4l2:open_v4l2"),
+    "csi": (f"{_ADDRESSES}:csi_address", "sensors.cameras.csi:open_csi"),
 }
-_LATER_SCHEMES = {"csi", "http", "https", "udp", "rtp"}
+_LATER_SCHEMES = {"http", "https", "udp", "rtp"}
 
 
 def open_source(
@@ -63,7 +64,7 @@ def open_source(
     """Open one source, written `URI` or `NAME=URI`; with a `name`, only the URI.
 
     A URI is a path to a recording of any kind that the tables here name, `file://...`, `demo:bikes`, or a live camera's
-    `rtsp://...` or `v4l2:///dev/...`. `loop` plays a recording that often, 0 for ever. Raises
+    `rtsp://...`, `v4l2:///dev/...` or `csi://0`. `loop` plays a recording that often, 0 for ever. Raises
     SourceNotFoundError, RequestError (both exit code 2) or SourceError. `clocks`: what is done with a recorded drive's
     stamps, by sensor.
     """
@@ -157,8 +158,9 @@ def default_name(uri: str) -> str:
     scheme, rest = split_scheme(uri)
     if scheme in CAMERAS:
         where = split_scheme(shown(uri))[1].removeprefix("//").partition("?")[0]
-        # Of a network camera the host without its port; of a device its file's name.
-        return safe_name(where.rpartition("/")[2] if scheme == "v4l2" else re.sub(r":\d+$", "", where.split("/")[0]))
+        # Of a network camera the host without its port; of a device its file's name, or port and number.
+        usual = {"v4l2": where.rpartition("/")[2], "csi": f"csi{where}"}
+        return safe_name(usual.get(scheme) or re.sub(r":\d+$", "", where.split("/")[0]))
     path = Path(rest)
     if path.suffix.lower() in NAMED_INSIDE:
         return ""

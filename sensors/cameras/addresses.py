@@ -1,7 +1,7 @@
 """What a camera's URI says, taken apart and checked. Opens nothing, and loads no FFmpeg.
 
 What is ours stands where the camera's own words cannot: after the `#` of an RTSP URI (its query belongs to the camera),
-in the query of a V4L2 one. Messages never repeat a URI's user, password or query.
+in the query of a V4L2 or CSI one. Messages never repeat a URI's user, password or query.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _RTSP_PORT = {"rtsp": 554, "rtsps": 322}
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]\s]+)(?::(\d{1,5}))?")
 _ENVIRONMENT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _RTSP_REMEDY = "write rtsp://USER:PASSWORD@HOST:PORT/PATH"
+_CSI_REMEDY = "write csi://0?width=1920&height=1080&fps=30&rotate=180"
 _V4L2_REMEDY = "write v4l2:///dev/video0?width=1280&height=720&fps=30&format=mjpeg"
 
 
@@ -120,6 +121,34 @@ def v4l2_address(uri: str) -> V4l2Address:
     return address
 
 
+@dataclass(frozen=True, slots=True)
+class CsiAddress:
+    """A camera on a Jetson's CSI port, by the number that Argus gives it, and what is asked of it.
+
+    `rotate` turns its picture, in degrees clockwise, as the camera is mounted.
+    """
+
+    sensor: int
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    rotate: int = 0
+
+
+def csi_address(uri: str) -> CsiAddress:
+    """Take `csi://0?width=1920&height=1080&fps=30&rotate=180` apart. Raises `RequestError`."""
+    _, rest = split_scheme(uri)
+    sensor, _, query = rest.partition("?")
+    number = sensor.removeprefix("//")
+    if not re.fullmatch(r"\d{1,2}", number, re.ASCII):
+        raise RequestError(shown(uri), "names no camera by its number", _CSI_REMEDY)
+    known = {"width": _pixels, "height": _pixels, "fps": _rate, "rotate": _turn}
+    address = CsiAddress(int(number), **_settings(f"csi://{number}", query, known))
+    if (address.width is None) != (address.height is None):
+        raise RequestError(f"csi://{number}", "has one of width and height", "give both, or none")
+    return address
+
+
 def _settings(thing: str, text: str, known: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
     """Read `key=value&key=value`; what is not known, given twice or no value of its kind is refused."""
     found: dict[str, Any] = {}
@@ -153,6 +182,12 @@ def _rate(text: str) -> float:
     if not re.fullmatch(r"\d{1,4}(\.\d{1,6})?", text, re.ASCII) or not 0 < float(text) <= 1000:
         raise ValueError("give frames a second, above 0 and at most 1000")
     return float(text)
+
+
+def _turn(text: str) -> int:
+    if text not in ("0", "90", "180", "270"):
+        raise ValueError("give 0, 90, 180 or 270 degrees clockwise")
+    return int(text)
 
 
 def _format(text: str) -> str:

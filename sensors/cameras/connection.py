@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from types import TracebackType
@@ -47,8 +47,8 @@ class Camera(Protocol):
     def uri(self) -> str:
         """As it may be shown: without user, password and query."""
 
-    def open(self) -> Any:
-        """Open it as an FFmpeg container. Blocks, but not for ever."""
+    def open(self, is_left: Callable[[], bool]) -> Any:
+        """Open it as an FFmpeg container. Blocks, but not for ever; need not go on once `is_left`."""
 
     def why(self, error: Exception) -> Lost:
         """Say in words why opening or reading failed. What FFmpeg's errors say holds the password."""
@@ -94,7 +94,7 @@ class Connection:
 
     def _run(self) -> None:
         try:
-            with self._camera.open() as container:
+            with self._camera.open(self._left.is_set) as container:
                 # Before it is closed: saying goodbye to a camera that has frozen takes FFmpeg its time limit once more.
                 self._hand_over(self._read_to_the_end(container))
         except Exception as error:

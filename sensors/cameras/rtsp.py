@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import av
@@ -39,7 +40,7 @@ class RtspCamera:
         self._url = address.secret_url()
         self._asked_s = 0.0
 
-    def open(self) -> Any:
+    def open(self, is_left: Callable[[], bool]) -> Any:  # noqa: ARG002  FFmpeg ends by its own time limit
         self._asked_s = time.monotonic()
         socket.getaddrinfo(self._address.host, self._address.port)  # FFmpeg does not tell an unknown name from others
         options = {

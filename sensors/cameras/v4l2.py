@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class V4l2Camera:
         self.uri = f"v4l2://{address.device}"
         self._address = address
 
-    def open(self) -> Any:
+    def open(self, is_left: Callable[[], bool]) -> Any:  # noqa: ARG002  FFmpeg ends by its own time limit
         return av.open(str(self._address.device), format="v4l2", options=ffmpeg_options(self._address))
 
     def why(self, error: Exception) -> Lost:

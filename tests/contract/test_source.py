@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import csi_camera
 import drive_formats
 import drive_media
 import numpy as np
@@ -108,18 +109,27 @@ class FirstItems:
 
 
 @pytest.fixture(scope="module")
-def rtsp_camera() -> Iterator[RtspCamera]:
+def rtsp_uri() -> Iterator[str]:
     with RtspCamera() as camera:
-        yield camera
+        yield camera.uri()
+
+
+@pytest.fixture
+def csi_uri(tmp_path: Path) -> Iterator[str]:
+    if not csi_camera.REAL:
+        pytest.skip(csi_camera.WHY_NOT)
+    with csi_camera.CsiCameras(tmp_path / "jetson"):
+        yield "csi://0?width=96&height=64&fps=30"
 
 
 @dataclass(frozen=True)
 class Case:
-    make: Callable[[Path], Path] | None  # None: the RTSP camera
+    make: Callable[[Path], Path] | None  # None: a live camera, by the fixture that gives its URI
     items: int
     faults: int = 0
     span: Span | None = None
     loop: int = 1
+    camera: str = ""
 
 
 CASES = {
@@ -189,7 +199,8 @@ CASES = {
     "bag of ROS 2, db3": Case(lambda folder: drive_formats.write_ros2(folder / "bag", mcap=False), items=24),
     "bag of ROS 2, MCAP": Case(lambda folder: drive_formats.write_ros2(folder / "bag", mcap=True), items=24),
     "bag of ROS 2, looped": Case(lambda folder: drive_formats.write_ros2(folder / "bag", mcap=True), items=72, loop=3),
-    "RTSP camera": Case(None, items=LIVE_ITEMS),
+    "RTSP camera": Case(None, items=LIVE_ITEMS, camera="rtsp_uri"),
+    "CSI camera": Case(None, items=LIVE_ITEMS, camera="csi_uri"),
     "one image": Case(lambda folder: drive_media.write_images(folder / "images", 1) / "frame0.png", items=1),
 }
 
@@ -202,8 +213,8 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture
 def opens(case: Case, tmp_path: Path, request: pytest.FixtureRequest) -> Open:
     if case.make is None:
-        camera: RtspCamera = request.getfixturevalue("rtsp_camera")
-        return lambda: FirstItems(open_source(camera.uri(), name="front"))
+        camera: str = request.getfixturevalue(case.camera)
+        return lambda: FirstItems(open_source(camera, name="front"))
     uri = str(case.make(tmp_path))
     return lambda: open_source(uri, span=case.span, loop=case.loop, name="front")
 

@@ -158,7 +158,8 @@ def test_ending_in_the_middle_of_connecting_is_no_crash(folder: Path, camera: Rt
             "camera.0.uri: 'transprot' is no setting of a camera; did you mean",
         ),
         ("v4l2:///dev/video0?widht=1", "camera.0.uri: 'widht' is no setting of a camera; did you mean 'width'?"),
-        ("csi://0", "camera.0.uri: cameras by csi:// come in a later version"),
+        ("csi://0?fsp=30", "camera.0.uri: 'fsp' is no setting of a camera; did you mean 'fps'?"),
+        ("udp://cam/1", "camera.0.uri: cameras by udp:// come in a later version"),
         ("rstp://admin:s3cret@cam/1", "camera.0.uri: rstp:// is not known"),
     ],
 )

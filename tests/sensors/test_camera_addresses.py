@@ -65,7 +65,12 @@ def test_an_rtsp_uri_is_taken_apart(uri: str, expected: RtspAddress) -> None:
         ("v4l2:///dev/video0?fps=0", "fps='0' is not possible"),
         ("v4l2:///dev/video0?fps=1001", "fps='1001' is not possible"),
         ("v4l2:///dev/video0?format=MJPG", "format='MJPG' is not possible; give FFmpeg's name"),
-        ("csi://0", "come in a later version"),
+        ("csi://", "names no camera by its number; write csi://0?width=1920"),
+        ("csi://front", "names no camera by its number"),
+        ("csi://0/1", "names no camera by its number"),
+        ("csi://0?width=640", "csi://0: has one of width and height"),
+        ("csi://0?rotate=45", "rotate='45' is not possible; give 0, 90, 180 or 270 degrees clockwise"),
+        ("csi://0?flip=1", "'flip' is no setting of a camera; known are width, height, fps, rotate"),
         ("gopher://hole", "gopher:// is not known"),
     ],
 )

@@ -128,7 +128,7 @@ def test_text_that_can_be_no_path_is_a_wrong_request(text: str) -> None:
         open_source(text)
 
 
-@pytest.mark.parametrize("uri", ["csi://0", "http://camera/1", "UDP://camera/1"])
+@pytest.mark.parametrize("uri", ["http://camera/1", "UDP://camera/1"])
 def test_some_cameras_come_later_and_it_is_said(uri: str) -> None:
     with pytest.raises(RequestError, match="come in a later version"):
         open_source(uri)
@@ -154,7 +154,7 @@ def test_nothing_secret_is_shown(uri: str, expected: str) -> None:
     assert shown(uri) == expected
 
 
-@pytest.mark.parametrize("scheme", ["csi", "gopher"])
+@pytest.mark.parametrize("scheme", ["http", "gopher"])
 def test_an_error_names_the_camera_without_its_password(scheme: str) -> None:
     with pytest.raises(RequestError) as caught:
         open_source(f"front={scheme}://admin:secret@camera/1?password=secret")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -35,7 +36,7 @@ class FileCamera:
     uri: str = "file-camera"
     opened: int = 0
 
-    def open(self) -> Any:
+    def open(self, is_left: Callable[[], bool]) -> Any:
         self.opened += 1
         options = {"probesize": "5000", "analyzeduration": "0", "fpsprobesize": "0"}
         return av.open(str(self.path), options=options)
@@ -91,7 +92,7 @@ def test_a_lost_camera_is_told_before_it_is_said_goodbye_to(video: Path) -> None
 
     camera = FileCamera(video)
     open_file = camera.open
-    camera.open = lambda: Reluctant(open_file())  # type: ignore[method-assign]
+    camera.open = lambda is_left: Reluctant(open_file(is_left))  # type: ignore[method-assign]
     with ReconnectingCamera(camera, "front", Patience(stall_s=20.0)) as source:
         items = iter(source)
         began_s = time.monotonic()
@@ -190,7 +191,7 @@ def test_a_camera_that_boots_may_refuse_for_a_while(video: Path) -> None:
 
 def test_a_bug_in_a_camera_is_raised_where_it_is_iterated(video: Path) -> None:
     class Wrong(FileCamera):
-        def open(self) -> Any:
+        def open(self, is_left: Callable[[], bool]) -> Any:
             raise KeyError("a bug")
 
     with ReconnectingCamera(Wrong(video), "front", PATIENCE) as source, pytest.raises(KeyError, match="a bug"):
