@@ -43,9 +43,7 @@ def write_bundle(
         for name, content in files.items():
             (draft / name).write_bytes(content)
         try_out(load_bundle(draft))
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.rename(folder)
+        give_place(draft, folder)
     except BaseException as error:
         if draft is not None:
             shutil.rmtree(draft, ignore_errors=True)
@@ -58,3 +56,27 @@ def write_bundle(
             ) from None
         raise
     return load_bundle(folder)
+
+
+def give_place(draft: Path, folder: Path) -> None:
+    """Rename a finished folder into its place, and remove what was there; both on the disk first.
+
+    What was there is put back where that fails, and lies beside it, hidden, where the process is killed in between.
+    """
+    for path in (*draft.iterdir(), draft):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    if not folder.exists():
+        draft.rename(folder)
+        return
+    aside = folder.with_name(f"{draft.name}.before")
+    folder.rename(aside)
+    try:
+        draft.rename(folder)
+    except BaseException:
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside)

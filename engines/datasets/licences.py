@@ -10,7 +10,8 @@ from pathlib import Path
 
 _UP = 3  # folders above an image in which a licence is looked for: SPLIT/, images/, the dataset
 _COLUMN = re.compile(r"\blicen[cs]e", re.IGNORECASE)
-_SETTING = re.compile(r"^\s*licen[cs]e\s*:\s*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
+_SETTING = re.compile(r"^[ \t]*licen[cs]e[ \t]*:[ \t]*(\S.*?)[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_FILE = re.compile(r"(licen[cs]es?|copying)([.-].*)?", re.IGNORECASE)
 _NAMED = re.compile(  # and how the MIT and BSD licences begin, which often stand without a name
     r"\b(CC[ -](BY|0)|Creative Commons|MIT|Apache|BSD|GPL|ODbL|public domain)\b|Permission is hereby granted, free of"
     r"|Redistribution and use in source",
@@ -30,14 +31,16 @@ def licences_of(images: Sequence[Path]) -> list[str]:
     places = dict.fromkeys(place for folder in folders for place in (folder, *folder.parents[: _UP - 1]))
     names = Counter(image.name for image in images)
     for place in places:
-        if not place.is_dir():
+        try:
+            files = sorted(file for file in place.iterdir() if file.is_file())
+        except OSError:  # gone, or may not be read
             continue
-        for table in sorted(place.glob("*.csv")):
+        for table in (file for file in files if file.suffix.lower() == ".csv"):
             said += _of_table(table, names)
-        for settings in sorted({*place.glob("data.y*ml"), *place.glob("dataset.y*ml")}):
+        for settings in (file for file in files if re.fullmatch(r"data(set)?\.ya?ml", file.name)):
             said += [f"{found} ({settings.name})" for found in _SETTING.findall(_text(settings))]
-        for file in sorted(place.iterdir()):
-            if file.is_file() and re.match(r"(licen[cs]e|copying)", file.name, re.IGNORECASE):
+        for file in files:
+            if _FILE.fullmatch(file.name) and file.suffix.lower() != ".csv":
                 said.append(f"{_of_text(_text(file))} ({file.name})")
     return list(dict.fromkeys(said))
 
@@ -68,6 +71,6 @@ def _text(file: Path) -> str:
     try:
         if file.stat().st_size > _MOST_BYTES:
             return ""
-        return file.read_text(encoding="utf-8", errors="replace")
+        return file.read_text(encoding="utf-8-sig", errors="replace")
     except OSError:
         return ""

@@ -64,9 +64,10 @@ def agreement(ours: Sequence[Found], theirs: Sequence[Found], match: Match = SHO
 
 
 def damage(before: Sequence[Found], after: Sequence[Found]) -> float:
-    """How much of `before` is gone, from 0 to 1, without thresholds that hide small harm.
+    """How much of `before` is gone, or covered by what was not there, from 0 to 1; no thresholds hide small harm.
 
     A box counts by its score; what stays of it is the IoU with its partner, times the smaller share of the two scores.
+    A box of `after` without a partner counts by its score as one that is gone.
     Of a whole picture it is the score of its best class that stays, or goes.
     """
     if any(isinstance(one, Classification) for one in before):
@@ -82,6 +83,9 @@ def damage(before: Sequence[Found], after: Sequence[Found]) -> float:
         scores = one.scores[one.scores > match.score]
         theirs = np.where(partners >= 0, other.scores[partners] if len(other) else 0, 0)
         closeness = np.minimum(scores, theirs) / np.maximum(np.maximum(scores, theirs), 1e-9)
+        has_partner = np.zeros(len(other), np.bool_)
+        has_partner[partners[partners >= 0]] = True
+        total += float(other.scores[~has_partner & (other.scores > match.score)].sum())
         kept += float((scores * np.maximum(overlaps, 0) * closeness).sum())
         total += float(scores.sum())
     return 1 - kept / total if total else 0.0

@@ -25,7 +25,7 @@ from onnx import numpy_helper
 from engines.accuracy_loss import AccuracyLoss
 from engines.bundle import LABELS, MODEL, PASSPORT, SETTINGS, Bundle
 from engines.datasets import Dataset
-from engines.errors import CalibrationRefusedError
+from engines.errors import BundleError, CalibrationRefusedError
 from engines.letterbox import Preprocessor
 from engines.new_bundle import check_place, write_bundle
 from engines.passport import calibrated_passport, to_text
@@ -39,6 +39,7 @@ from engines.quantize.search import Search
 from sensors.source import Source
 
 FRAMES = 64  # to calibrate on, and as many to judge by
+FEWEST_FINDS = 8  # boxes that float finds on the frames to judge by; a share of fewer says little
 _RANKED_ON = 16  # of them each layer is ranked on
 
 
@@ -83,9 +84,13 @@ def calibrate(
     Raises `CalibrationRefusedError` where it would lose more than it may; `BundleError`, `DatasetError`,
     `EngineError`. Nothing is written then.
     """
+    if folder.resolve() == bundle.folder.resolve():
+        raise BundleError(str(folder), "is the float bundle itself", "give the INT8 one a folder of its own")
     check_place(folder, replace_existing=replace_existing)
-    network = prepare(bundle.model)
-    pictures = take_pictures(bundle, sources, request.frames)
+    size = bundle.settings.input
+    image = (1, 3, size.height, size.width) if size.layout == "NCHW" else (1, size.height, size.width, 3)
+    network = prepare(bundle.model, image)
+    pictures = take_pictures(bundle, sources, request.frames, say)
     say(f"{len(pictures.calibrating)} frames to calibrate on, {len(pictures.judging)} others to judge by")
     ranges = measure_ranges(
         network, place(network).tensors, lambda: inputs_of(bundle, pictures.calibrating), request.threads
@@ -93,6 +98,7 @@ def calibrate(
     with TemporaryDirectory(prefix="edge-perception-") as scratch:
         judge = Judge(bundle, pictures.judging, dataset, request.class_map, request.threads, Path(scratch))
         sample = pictures.calibrating[:_RANKED_ON]
+        judge.require_finds(FEWEST_FINDS, ", ".join(pictures.sources))
         search = Search(network, ranges, judge, sample, request.limits, request.weight_bits, say)
         method, left, verdict = search.fewest_in_float()
         proto = search.proto(method, left)
@@ -115,6 +121,8 @@ def calibrate(
         MODEL: model,
         PASSPORT: to_text(passport).encode(),
     }
+    for beside in sorted((*bundle.folder.glob("ATTRIBUTION*"), *bundle.folder.glob("CARD*"))):  # whom it is owed to
+        files[beside.name] = beside.read_bytes()
     write_bundle(folder, files, lambda _tried_long_ago: None, replace_existing=replace_existing)
     return result
 
@@ -145,6 +153,7 @@ def _facts(
         judged[judgement.engine] = {
             "version": version(judgement.engine),
             "agreement": round(judgement.agreement.share, 4),
+            "borne_out": round(judgement.borne_out.share, 4),
             "cpu_ms": {"float32": round(before_ms, 3), "int8": round(after_ms, 3)},
         }
         if (accuracy := judgement.accuracy) is not None:

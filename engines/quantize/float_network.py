@@ -7,7 +7,7 @@ use operators of ONNX itself, so the result runs everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,8 +102,12 @@ class FloatNetwork:
         return Layer(node.output[0], node.op_type, data, weight, axis, int(values.size) * rows)
 
 
-def prepare(model: Path) -> FloatNetwork:
-    """Read a bundle's float network. Raises `BundleError` where it cannot be quantised."""
+def prepare(model: Path, image: Sequence[int] = ()) -> FloatNetwork:
+    """Read a bundle's float network. Raises `BundleError` where it cannot be quantised.
+
+    `image`: the shape of what it is fed, with its batch axis. An input whose height and width are free gets them from
+    it, so that what is computed of them is known; the batch stays free.
+    """
     where = str(model)
     try:
         proto = onnx.load(model)
@@ -123,10 +127,22 @@ def prepare(model: Path) -> FloatNetwork:
         except Exception as error:
             what = f"is opset {opset}, and cannot be brought to {OPSET} ({first_line(error)})"
             raise BundleError(where, what, f"export it with opset {_OLDEST_OPSET} or newer") from None
+    _fix_size(proto, image)
     network = FloatNetwork(_optimised(proto, where), where)
     if not network.layers:
         raise BundleError(where, "has no layer with weights that INT8 could speed up", "use it in float")
     return network
+
+
+def _fix_size(proto: Any, image: Sequence[int]) -> None:
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    for value in proto.graph.input:
+        axes = value.type.tensor_type.shape.dim
+        if value.name in constants or len(axes) != len(image):
+            continue
+        for axis, size in list(zip(axes, image, strict=True))[1:]:
+            if not axis.dim_value:
+                axis.dim_value = size
 
 
 def _optimised(proto: Any, where: str) -> Any:
@@ -159,7 +175,7 @@ def _ir_for(proto: Any) -> int:
 
 
 def _shapes(proto: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
-    inferred = onnx.shape_inference.infer_shapes(proto)
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     graph = inferred.graph
     for value in (*graph.value_info, *graph.input, *graph.output):
         yield value.name, tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.errors import DatasetError
 from engines.letterbox import Geometry, geometry
-from sensors.frame import Frame, PixelFormat
+from sensors.frame import Fault, Frame, PixelFormat
 from sensors.source import Source
 
 FEWEST = 8  # to calibrate on, and to judge by; fewer say little about either
@@ -46,37 +46,40 @@ class Pictures:
         return digest.hexdigest()
 
 
-def take_pictures(bundle: Bundle, sources: Sequence[Source], count: int) -> Pictures:
+def take_pictures(
+    bundle: Bundle, sources: Sequence[Source], count: int, say: Callable[[str], None] = lambda _line: None
+) -> Pictures:
     """Take up to `count` frames for each half, evenly over the drives. Raises `DatasetError` where there are too few.
 
-    A drive is cut into eight stretches, which go to the halves in turns.
+    A drive is cut into eight stretches, which go to the halves in turns; the next drive begins in the other half.
     """
     halves: tuple[list[Picture], list[Picture]] = ([], [])
     share = -(-2 * count // len(sources))
-    for source in sources:
-        taken = _spread(bundle, source, share)
+    for number, source in enumerate(sources):
+        taken = _spread(bundle, source, share, say)
         stretch = max(1, -(-len(taken) // _STRETCHES))
         for index, picture in enumerate(taken):
-            halves[index // stretch % 2].append(picture)
+            halves[(number + index // stretch) % 2].append(picture)
     uris = tuple(source.info.uri for source in sources)
     if min(map(len, halves)) < FEWEST:
         raise DatasetError(
             ", ".join(uris),
-            f"gives {sum(map(len, halves))} frames, and {2 * FEWEST} are needed: half to calibrate on, half to judge",
+            f"gives {len(halves[0])} frames to calibrate on and {len(halves[1])} to judge by, and {FEWEST} are needed",
             "give a longer drive, or --frames once more",
         )
-    return Pictures(uris, tuple(halves[0]), tuple(halves[1]))
+    return Pictures(uris, *(tuple(_evenly(half, count)) for half in halves))
 
 
-def _spread(bundle: Bundle, source: Source, count: int) -> list[Picture]:
+def _spread(bundle: Bundle, source: Source, count: int, say: Callable[[str], None]) -> list[Picture]:
     """Take `count` frames, spread evenly over a source whose length nobody knows; all where it has fewer."""
     if source.info.live:
         raise DatasetError(source.info.uri, "is live", "record a drive, and give the recording")
     taken: list[Picture] = []  # every so-manieth frame, never more than twice what is wanted
     every = 1
-    frames = 0
+    frames = faults = 0
     for item in source:
         if not isinstance(item, Frame):
+            faults += isinstance(item, Fault)
             continue
         if frames % every == 0:
             if len(taken) == 2 * count:
@@ -86,6 +89,13 @@ def _spread(bundle: Bundle, source: Source, count: int) -> list[Picture]:
                 taken.append(_picture(bundle, item))
         frames += 1
         item.release()
+    if faults:
+        say(f"{source.info.uri}: {faults} damaged frames were passed over")
+    return _evenly(taken, count)
+
+
+def _evenly(taken: list[Picture], count: int) -> list[Picture]:
+    """Give at most `count` of them, the first and the last among them."""
     chosen = np.linspace(0, len(taken) - 1, min(count, len(taken))).round().astype(int)
     return [taken[index] for index in chosen]
 

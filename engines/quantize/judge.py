@@ -12,10 +12,11 @@ from engines.accuracy_loss import AccuracyLoss
 from engines.bench import cpu_ms
 from engines.bundle import LABELS, MODEL, SETTINGS, Bundle, load_bundle
 from engines.datasets import Dataset
+from engines.errors import DatasetError
 from engines.inference import decoder_for, found_on
 from engines.quantize.agreement import SAME, Agreement, agreement, damage
 from engines.quantize.frames import Picture
-from engines.results import Found, Thresholds
+from engines.results import Detections, Found, Thresholds
 from engines.runtime import open_engine
 
 REFERENCE = "onnxruntime"  # where the search for layers is judged; the end is judged on every engine
@@ -32,9 +33,9 @@ class Limits:
     """What INT8 may cost.
 
     `max_loss`: AP50, top-1 or mean IoU lost on labelled images. `min_agreement`: share of float's finds that it finds
-    too. `min_same`: share of its boxes that another engine puts in the same place. A tiny network in INT8 is so
-    sensitive that the last bit of a SiLU decides where a box lies (yolox_nano, 2 layers in float: 76 % the same); what
-    differs from engine to engine at a desk will differ on the vehicle.
+    too, and of its own that float does. `min_same`: share of its boxes that another engine puts in the same place. A
+    tiny network in INT8 is so sensitive that the last bit of a SiLU decides where a box lies (yolox_nano, 2 layers in
+    float: 76 % the same); what differs from engine to engine at a desk will differ on the vehicle.
     """
 
     max_loss: float = 0.02
@@ -47,7 +48,8 @@ class Judgement:
     """One engine's word on an INT8 network."""
 
     engine: str
-    agreement: Agreement
+    agreement: Agreement  # of what float finds
+    borne_out: Agreement  # of what it finds itself, by float
     accuracy: AccuracyLoss | None  # None without labels
 
     def objection(self, limits: Limits) -> str:
@@ -57,7 +59,12 @@ class Judgement:
                 f"on {self.engine} it finds {self.agreement.share:.3f} of what float finds, "
                 f"and --min-agreement is {limits.min_agreement:g}"
             )
-        if self.accuracy is not None and self.accuracy.loss > limits.max_loss:
+        if self.borne_out.share < limits.min_agreement:
+            return (
+                f"on {self.engine} float finds {self.borne_out.share:.3f} of what it finds, the rest is invented, "
+                f"and --min-agreement is {limits.min_agreement:g}"
+            )
+        if self.accuracy is not None and not self.accuracy.loss <= limits.max_loss:
             return (
                 f"on {self.engine} it loses {self.accuracy.loss:.3f} {self.accuracy.before.measure} "
                 f"({self.accuracy.before.value:.3f} to {self.accuracy.after.value:.3f}), "
@@ -124,11 +131,20 @@ class Judge:
             if engine not in self._float_found:
                 self._float_found[engine] = self._run(self._float, engine, self._pictures)
             found.append(self._run(bundle, engine, self._pictures))
-            shared = agreement(self._float_found[engine], found[-1])
-            judgements.append(Judgement(engine, shared, self._accuracy(bundle, engine)))
+            ours = self._float_found[engine]
+            there, back = agreement(ours, found[-1]), agreement(found[-1], ours)
+            judgements.append(Judgement(engine, there, back, self._accuracy(bundle, engine)))
             if judgements[-1].objection(limits):
                 return Verdict(tuple(judgements), None)
         return Verdict(tuple(judgements), _same(*found) if len(found) > 1 else None)
+
+    def require_finds(self, fewest: int, frames: str) -> None:
+        """Raise `DatasetError` where float finds so few boxes on the frames that INT8 cannot be judged by them."""
+        found = self._float_found[REFERENCE] = self._run(self._float, REFERENCE, self._pictures)
+        count = agreement(found, found).count
+        if count < fewest and any(isinstance(one, Detections) for one in found):
+            what = f"float finds {count:g} boxes on the frames to judge by, and {fewest} are needed"
+            raise DatasetError(frames, what, "give a drive that shows what the network was trained to find")
 
     def damage(self, model: bytes, pictures: Sequence[Picture], before: Sequence[Found]) -> float:
         """How much of what float finds on some pictures (`before`) is gone, 0 to 1."""

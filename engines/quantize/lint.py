@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from onnx import helper, numpy_helper
 
-_WITH_WEIGHTS = {"Conv": 0, "ConvTranspose": 1}  # operator -> axis of its output channels
+_WITH_WEIGHTS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "Gemm": 1}  # operator -> axis of its output channels
 _ACTIVATIONS = {"Relu", "Clip", "LeakyRelu", "PRelu"}
 
 FAULTS = {
@@ -60,7 +60,9 @@ class _Graph:
         found: list[LintFault] = []
         for node in self.nodes:
             name = node.name or node.output[0]
-            if node.op_type in _WITH_WEIGHTS:
+            if node.op_type in ("Conv", "ConvTranspose") or (
+                node.op_type in _WITH_WEIGHTS and self._is_constant(node.input[1])
+            ):
                 kinds = self._of_layer(node)
             elif node.op_type == "Add":
                 kinds = self._of_sum(node)
@@ -81,10 +83,11 @@ class _Graph:
             kinds.append("activation-per-channel")
         if weight is None:
             kinds.append("weight-in-float")
-        elif self._values(weight.input[1]).size > 1 and _axis_of(weight) != _WITH_WEIGHTS[node.op_type]:
+        elif self._values(weight.input[1]).size > 1 and _axis_of(weight) != _output_axis(node):
             kinds.append("weight-axis")
         pairs = [pair for pair in (data, weight) if pair is not None and len(pair.input) > 2]
-        if data is not None and data in pairs and self._values(data.input[2]).dtype == np.uint8:
+        # Without a zero point the type is that of the operator's default, unsigned.
+        if data is not None and (data not in pairs or self._values(data.input[2]).dtype == np.uint8):
             kinds.append("unsigned")
         elif any(self._values(pair.input[2]).any() for pair in pairs):
             kinds.append("zero-point")
@@ -109,6 +112,15 @@ class _Graph:
                     return True
         return False
 
+    def _is_constant(self, tensor: str) -> bool:
+        """Whether a tensor is made of constants; a MatMul may be of two activations."""
+        while (node := self.producers.get(tensor)) is not None and node.op_type in (
+            "DequantizeLinear",
+            "QuantizeLinear",
+        ):
+            tensor = node.input[0]
+        return tensor in self.constants
+
     def _dequantiser(self, tensor: str) -> Any | None:
         node = self.producers.get(tensor)
         return node if node is not None and node.op_type == "DequantizeLinear" else None
@@ -121,3 +133,9 @@ class _Graph:
 def _axis_of(node: Any) -> int:
     axes = [helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == "axis"]
     return int(axes[0]) if axes else 1
+
+
+def _output_axis(node: Any) -> int:
+    """The axis of its weights along which its output channels lie."""
+    is_transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    return 0 if is_transposed else _WITH_WEIGHTS[node.op_type]

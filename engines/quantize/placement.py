@@ -65,7 +65,8 @@ def place(network: FloatNetwork, left_in_float: Collection[str] = ()) -> Placeme
         reader, shares_scale = _made_in_int8(network, tensor)
         if reader is None:
             continue
-        for before in reader.input:
+        # Of what moves values the others are where to: whole numbers.
+        for before in reader.input if reader.op_type in ("Add", "Concat") else reader.input[:1]:
             if not network.is_activation(before):
                 continue
             readers.add((reader.output[0], before))

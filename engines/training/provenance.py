@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
@@ -11,8 +12,19 @@ from engines.training.datasets import Mixture
 from engines.training.settings import Settings
 
 
-def trained_section(mixture: Mixture, settings: Settings, *, step: int, spent_s: float, world: int) -> dict[str, Any]:
-    """The passport's section `trained`: of plain values, so that it fits into a checkpoint too."""
+def trained_section(
+    mixture: Mixture,
+    settings: Settings,
+    *,
+    step: int,
+    spent_s: float,
+    world: int,
+    started_from: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The passport's section `trained`: of plain values, so that it fits into a checkpoint too.
+
+    `started_from`: this section of the training whose weights it began with; what that learnt from is in it still.
+    """
     return {
         "recipe": settings.recipe,
         "steps": step,
@@ -30,6 +42,7 @@ def trained_section(mixture: Mixture, settings: Settings, *, step: int, spent_s:
             for part in mixture.parts
         ],
         "teachers": list(mixture.teachers),
+        **({"started_from": dict(started_from)} if started_from else {}),
         "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "by": f"edge-perception {version('edge-perception')}",
         "torch": version("torch"),

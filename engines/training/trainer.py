@@ -93,8 +93,12 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     pruned = pruned_in(file if resume else start_from)
     network = build_network(settings.network, len(mixture.classes), pruned).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    started_from: dict[str, Any] | None = None
     if start_from is not None:
-        load_weights(network, checkpoint.load(start_from), mixture.classes, str(start_from))
+        require_network(start_from, settings.network)
+        start = checkpoint.load(start_from)
+        load_weights(network, start, mixture.classes, str(start_from))
+        started_from = start.get("trained")
     judge = task.loss(mixture, size, device)
 
     # --- optimiser
@@ -113,6 +117,7 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
         optimiser.load_state_dict(state["optimiser"])
         scaler.load_state_dict(state["scaler"])
         first_step, spent_s = state["step"], state["spent_s"]
+        started_from = state.get("trained", {}).get("started_from")
         checkpoint.restore_random_state(state["random"])
     elif processes.is_first:
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +125,9 @@ def train(  # noqa: PLR0912, PLR0915  one piece, to be read from top to bottom
     def save(step: int, spent_s: float) -> None:
         if processes.is_first:
             state: dict[str, Any] = {
-                "trained": trained_section(mixture, settings, step=step, spent_s=spent_s, world=processes.world),
+                "trained": trained_section(
+                    mixture, settings, step=step, spent_s=spent_s, world=processes.world, started_from=started_from
+                ),
                 "pruned": pruned,
                 "recipe": settings.recipe,
                 "augmentation": asdict(augmentation),
@@ -286,15 +293,22 @@ def augmentation_of(state: dict[str, Any]) -> Augmentation:
 def load_weights(network: nn.Module, state: dict[str, Any], classes: Sequence[str], where: str) -> None:
     """Take the averaged weights of a checkpoint. Raises `TrainingError` where it is of another network."""
     if tuple(state["classes"]) != tuple(classes):
-        raise TrainingError(
-            where, f"has the classes {', '.join(state['classes'])}", f"the mixture has {', '.join(classes)}"
-        )
+        what = f"has the classes {', '.join(state['classes'])}, and the data {', '.join(classes)}"
+        raise TrainingError(where, what, "map the data's classes onto these in a mixture.toml, or give other weights")
     try:
         network.load_state_dict(state["average"])
     except RuntimeError:
-        raise TrainingError(
-            where, f"is of the network {state['recipe']['network']!r}", f"give --network {state['recipe']['network']}"
-        ) from None
+        name = state["recipe"]["network"]
+        raise TrainingError(where, f"holds other weights than its network {name!r} has", "train it again") from None
+
+
+def require_network(file: Path | None, network: str) -> None:
+    """Raise `TrainingError` where a checkpoint to begin with is of another network than is to be trained."""
+    if file is None or not file.exists():
+        return
+    theirs = checkpoint.load(file)["recipe"]["network"]
+    if theirs != network:
+        raise TrainingError(str(file), f"is of the network {theirs!r}, and not {network!r}", f"give --network {theirs}")
 
 
 def check_same_recipe(

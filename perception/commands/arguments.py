@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 from perception.errors import UsageError
 
+MOST_PIXELS = 8192  # of an input's side, as a bundle has it
 OR_DEFAULT = "Default: the one that comes along."
 
 
@@ -16,6 +18,12 @@ def one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> str | No
     raise UsageError(f"{option} {value}", "is unknown", f"use one of {', '.join(allowed)}")
 
 
+def finite(option: str, value: float | None) -> None:
+    """Raise `UsageError` where a number is none that can be counted to."""
+    if value is not None and not isfinite(value):
+        raise UsageError(f"{option} {value}", "has no end", "give a number; Ctrl-C ends a training too")
+
+
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """Width and height of `640x384`, or None. Raises `UsageError`."""
     if text is None:
@@ -23,6 +31,10 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise UsageError(f"--size {text}", "is no size", "write it as 640x384")
+    if max(len(width), len(height)) > 4 or max(int(width), int(height)) > MOST_PIXELS:
+        raise UsageError(
+            f"--size {text[:40]}", f"is more than {MOST_PIXELS} pixels a side", "write for example 640x384"
+        )
     return int(width), int(height)
 
 

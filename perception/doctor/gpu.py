@@ -17,10 +17,10 @@ TOOLKIT = "/usr/local/cuda/version.json"
 QUERY = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
 POWER = ("nvpmodel", "-q")
 
-# What cuInit gives, by cuda.h.
+_NO_DEVICE = 100  # what cuInit gives, by cuda.h
 _CODES = {
     34: "libcuda.so.1 is a stub, made for linking alone",
-    100: "it finds no device",
+    _NO_DEVICE: "it finds no device",
     802: "the system is not ready",
     803: "the kernel's driver and its libraries are of different versions",
     804: "the compatibility library does not run on this GPU",
@@ -74,6 +74,11 @@ def _driver(machine: Machine, kind: Kind) -> Finding:
     code = _CODES.get(kind.cuda.code, f"cuInit gives {kind.cuda.code}")
     if kind.cuda.code == 803 or "version mismatch" in said:
         return GROUP.problem("driver", f"{named}{_CODES[803]}", "it was updated while it ran: restart the machine")
+    if kind.cuda.code == _NO_DEVICE and told and not told.code:
+        what = f"{named}nvidia-smi finds the GPU, and CUDA is not shown it"
+        return GROUP.problem(
+            "driver", what, "look at CUDA_VISIBLE_DEVICES in the environment: unset it, or name the GPU"
+        )
     return GROUP.problem("driver", f"{named}{said or code}", _driver_remedy(kind, is_there=True))
 
 

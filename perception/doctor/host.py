@@ -65,7 +65,7 @@ def _memory(machine: Machine) -> Finding:
 def _disk(machine: Machine, recordings: str) -> Finding:
     room = machine.room(recordings)
     if room is None:
-        return GROUP.problem("disk", f"{recordings} is not there", "make the folder that recordings go to")
+        return GROUP.problem("disk", f"there is no folder {recordings}", "make the folder that recordings go to")
     free, total = room.free / GB, room.total / GB
     hours = free / CAMERA_GB_PER_HOUR
     found = f"{free:.0f} GB of {total:.0f} GB free in {recordings}: {hours:.1f} h of one 720p camera as JPEG"

@@ -6,11 +6,15 @@ else what `facts.Module` (or, for the name `cuda`, `facts.CudaDriver`) holds.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":
+    sys.path[:] = [place for place in sys.path if place]  # not what happens to lie in the current folder, json.py say
+
 import ctypes
 import importlib
 import json
 import re
-import sys
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
 from itertools import count
@@ -80,6 +84,5 @@ def look_at_cuda() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.path[:] = [place for place in sys.path if place]  # not what happens to lie in the current folder
     name = sys.argv[1]
     print(json.dumps(look_at_cuda() if name == "cuda" else look_at(name)))

@@ -91,6 +91,8 @@ class ThisMachine(Machine):
 
     def room(self, path: str) -> Room | None:
         with suppress(OSError):
+            if not Path(path).is_dir():
+                return None
             usage = shutil.disk_usage(path)
             return Room(usage.free, usage.total)
         return None

@@ -48,6 +48,14 @@ def test_of_a_licences_file_the_line_is_quoted_that_names_it(tmp_path: Path) -> 
         assert licences_of(images(folder, "1.jpg")) == [f"{line} (LICENCE)"]
 
 
+def test_only_what_is_a_licence_is_read_as_one(tmp_path: Path) -> None:
+    folder = made(tmp_path / "a")
+    (folder / "data.yaml").write_text("license:\nnames: [car]\n")
+    (folder / "license_plates.txt").write_text("AB-123\n")
+    (folder / "licences.csv").write_bytes("\ufefffile,licence\n1.jpg,CC BY 4.0\n".encode())
+    assert licences_of(images(folder, "1.jpg")) == ["CC BY 4.0: 1 images (licences.csv)"]
+
+
 def test_what_is_no_table_and_no_text_stops_nothing(tmp_path: Path) -> None:
     folder = made(tmp_path / "a")
     (folder / "a.csv").write_bytes(b"\x00\xff,licence\n\x00")

@@ -54,7 +54,9 @@ def test_a_person_reads_what_was_done_gained_and_lost(
     assert lines[0].startswith(f"{tmp_path / 'int8'}: 2 of 3 layers in INT8 (")
     assert lines[1] == "  left in float: conv2"
     for line, engine in zip(lines[2:4], ("onnxruntime", "openvino"), strict=True):
-        assert line.startswith(f"  {engine}: finds 100.0% of what float finds; AP50 ")
+        assert line.startswith(
+            f"  {engine}: finds 100.0% of 18 that float finds, and float 100.0% of what it finds; AP50 "
+        )
         assert "may be chance" in line
         assert "float32" in line
     assert lines[4].startswith("  the same on both engines: 100.0%")
@@ -88,7 +90,7 @@ def test_inspect_says_that_it_is_int8_and_of_what(
     ("words", "says", "code"),
     [
         (["--min-agreement", "1", "--max-loss", "0", "--frames", "{black}"], "", 0),
-        (["--frames", "{short}"], "gives 3 frames, and 16 are needed", 2),
+        (["--frames", "{short}"], "gives 2 frames to calibrate on and 1 to judge by, and 8 are needed", 2),
         (["--frames", "none.mp4"], "none.mp4: does not exist", 2),
         (["--frames", "rtsp://127.0.0.1:9/x"], "is live; record a drive, and give the recording", 2),
         (["--frames", "{drive}", "--split", "val"], "give --labels DATASET too", 2),

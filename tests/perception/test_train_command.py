@@ -88,6 +88,8 @@ def test_a_teacher_is_learnt_from(
         (("--network", "nino"), "--network nino: is unknown; use one of nano, nano-patch, small, medium"),
         (("--optimiser", "lion"), "--optimiser lion: is unknown; use one of adam, adamw, rmsprop, sgd"),
         (("--size", "100x64"), "--size 100x64: is no multiple of 32 both ways; write for example 416x256"),
+        (("--size", "3200000x3200000"), "--size 3200000x3200000: is more than 8192 pixels a side"),
+        (("--epochs", "inf"), "--epochs inf: has no end"),
         (("--size", "large"), "--size large: is no size; write it as 640x384"),
         (("--precision", "int4"), "--precision int4: is unknown; use auto, fp32, bf16 or fp16"),
         (("--device", "tpu9"), "--device tpu9: is unknown; use auto, cpu, cuda or cuda:1"),

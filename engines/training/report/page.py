@@ -142,10 +142,11 @@ def _pictures(shown: Sequence[Shown], otherwise: str) -> str:
 
 def _data(trained: Mapping[str, Any], learnt_from: Mixture | None) -> str:
     parts = () if learnt_from is None else learnt_from.parts
-    said = [licences_of([image.path for image in part.images]) for part in parts]
+    # By what it is, not by its place in the mixture: the data that is given may be other data.
+    said = {(part.name, len(part.images)): licences_of([image.path for image in part.images]) for part in parts}
     rows = []
-    for number, one in enumerate(trained.get("data", ())):
-        known = said[number] if number < len(said) else None
+    for one in trained.get("data", ()):
+        known = said.get((one["dataset"], one["images"]))
         licence = (
             "not looked for: give --data" if known is None else "; ".join(known) or "none is stated beside the images"
         )

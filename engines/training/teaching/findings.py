@@ -33,25 +33,27 @@ class Findings:
         )
 
 
-def fuse(passes: Sequence[tuple[int, Findings]]) -> Findings:
-    """One set of boxes of several passes (scale, what was found).
+def fuse(passes: Sequence[tuple[int, NDArray[np.bool_], Findings]]) -> Findings:
+    """One set of boxes of several passes (scale, classes (C,) that its teacher knows, what was found).
 
     Boxes of one class that overlap are one object: their mean, weighted by confidence. Its confidence is the mean over
-    the passes of a scale (0 where a pass missed it), of the scale where that is highest.
+    the passes of a scale by teachers who know the class (0 where such a pass missed it), of the scale where that is
+    highest.
     """
-    scales = np.array([scale for scale, _ in passes])
-    boxes = np.concatenate([found.boxes_xyxy for _, found in passes])
-    classes = np.concatenate([found.classes for _, found in passes])
-    scores = np.concatenate([found.confidences for _, found in passes])
-    origin = np.repeat(np.arange(len(passes)), [len(found.classes) for _, found in passes])
+    scales = np.array([scale for scale, _, _ in passes])
+    boxes = np.concatenate([found.boxes_xyxy for *_, found in passes])
+    classes = np.concatenate([found.classes for *_, found in passes])
+    scores = np.concatenate([found.confidences for *_, found in passes])
+    origin = np.repeat(np.arange(len(passes)), [len(found.classes) for *_, found in passes])
     fused: tuple[list[NDArray[np.float32]], list[int], list[float]] = ([], [], [])
     for our in np.unique(classes):
         of_class = np.flatnonzero(classes == our)
+        asked = np.array([bool(knows[our]) for _, knows, _ in passes])
         for group in groups_of(boxes[of_class], scores[of_class]):
             members = of_class[group]
             best = np.zeros(len(passes), np.float32)
             np.maximum.at(best, origin[members], scores[members])
-            confidence = max(float(best[scales == scale].mean()) for scale in np.unique(scales))
+            confidence = max(float(best[asked & (scales == scale)].mean()) for scale in np.unique(scales[asked]))
             if confidence >= FAINTEST:
                 fused[0].append(np.average(boxes[members], axis=0, weights=scores[members]).astype(np.float32))
                 fused[1].append(int(our))
@@ -81,3 +83,11 @@ def overlap(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np
     areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1) for boxes in (left, right)]
     ious: NDArray[np.float32] = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6)
     return ious
+
+
+def share_inside(boxes: NDArray[np.float32], places: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Which share (N, M) of each box (N, 4) lies in each place (M, 4), xyxy."""
+    sides = np.minimum(boxes[:, None, 2:], places[None, :, 2:]) - np.maximum(boxes[:, None, :2], places[None, :, :2])
+    areas = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
+    shares: NDArray[np.float32] = np.clip(sides, 0, None).prod(axis=2) / np.maximum(areas, 1e-6)[:, None]
+    return shares

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,18 +12,20 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.training.datasets import Example, Mixture, TaughtClasses
-from engines.training.teaching.findings import SAME_OBJECT_IOU, Findings, fuse, overlap
+from engines.training.teaching.findings import SAME_OBJECT_IOU, Findings, fuse, overlap, share_inside
 from engines.training.teaching.teacher import Lesson, Teacher, lesson_for
 
 MISSED_LABEL = 0.5  # confidence above which a box is taught even where people labelled that class and drew none
-_VERSION = 1  # of this way to look: findings of another one are not taken from a cache
+_INSIDE = 0.5  # parts of a finding that lie in a place that people set aside: nothing is said of it then
+_VERSION = 2  # of this way to look: findings of another one are not taken from a cache
 
 
 class TaughtMixture(Mixture):
     """A mixture with what teachers found added to its labels.
 
     Where people labelled a class, their boxes count, and beside them only what a teacher is sure of and they may have
-    missed. Where they did not, the teachers' boxes are all that is known of it, and it counts as labelled.
+    missed. Where they did not, the teachers' boxes are all that is known of it, and it counts as labelled. Places that
+    they set aside stay so.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class TaughtMixture(Mixture):
         taught: NDArray[np.bool_],
         teachers: Sequence[Bundle] = (),
     ) -> None:
-        self.classes, self.parts = mixture.classes, mixture.parts
+        self.classes, self.parts, self.labels = mixture.classes, mixture.parts, mixture.labels
         self.teachers = tuple({"bundle": teacher.name, "sha256": teacher.sha256} for teacher in teachers)
         self._mixture = mixture
         self._findings, self._taught = findings, taught
@@ -49,7 +50,8 @@ class TaughtMixture(Mixture):
         same = found.classes[:, None] == example.classes[None]
         is_labelled = ((overlap(found.boxes_xyxy, example.boxes_xyxy) > SAME_OBJECT_IOU) & same).any(axis=1)
         is_missed = found.confidences >= MISSED_LABEL
-        added = ~is_labelled & (~example.labelled[found.classes] | is_missed)
+        is_set_aside = (share_inside(found.boxes_xyxy, example.ignored_xyxy) > _INSIDE).any(axis=1)
+        added = ~is_labelled & ~is_set_aside & (~example.labelled[found.classes] | is_missed)
         return Example(
             example.image,
             np.concatenate([example.boxes_xyxy, found.boxes_xyxy[added]]),
@@ -82,7 +84,8 @@ def teach(
     `told` hears how many images are done. Raises `TrainingError`, `DatasetError`, `EngineError`.
     """
     lessons = [lesson_for(teacher.labels, mixture.classes, classes) for teacher in teachers]
-    taught = np.any([lesson.taught(len(mixture.classes)) for lesson in lessons], axis=0)
+    known = [lesson.taught(len(mixture.classes)) for lesson in lessons]
+    taught = np.any(known, axis=0)
     key = _key(mixture, teachers, lessons)
     findings = _read_cache(cache, key)
     if findings is None:
@@ -93,7 +96,12 @@ def teach(
             ]
             for index in range(len(mixture)):
                 image = mixture.read(index).image
-                findings.append(fuse([found for teacher in running for found in teacher.passes(image)]))
+                passes = [
+                    (scale, knows, found)
+                    for teacher, knows in zip(running, known, strict=True)
+                    for scale, found in teacher.passes(image)
+                ]
+                findings.append(fuse(passes))
                 told(index + 1, len(mixture))
         _write_cache(cache, key, findings)
     return TaughtMixture(mixture, findings, taught, teachers)
@@ -106,9 +114,9 @@ def _key(mixture: Mixture, teachers: Sequence[Bundle], lessons: Sequence[Lesson]
         digest.update(f"{teacher.sha256} {lesson.targets.tolist()} {lesson.riders}\n".encode())
     for index in range(len(mixture)):
         path = mixture.path_of(index)
-        digest.update(
-            f"{path} {path.stat().st_size if path.is_file() else 0} {mixture.read(index).image.shape}\n".encode()
-        )
+        status = path.stat() if path.is_file() else None  # a class of an archive has no file of its own
+        file = f"{status.st_size} {status.st_mtime_ns}" if status else ""
+        digest.update(f"{path} {file} {mixture.read(index).image.shape}\n".encode())
     return digest.hexdigest()
 
 
@@ -119,7 +127,7 @@ def _read_cache(cache: Path, key: str) -> list[Findings] | None:
                 return None
             ends = np.cumsum(table["counts"])[:-1]
             columns = [np.split(table[name], ends) for name in ("boxes_xyxy", "classes", "confidences")]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except Exception:  # a damaged one: zipfile, zlib, tokenize and numpy each have errors of their own
         return None
     return [Findings(*row) for row in zip(*columns, strict=True)]
 

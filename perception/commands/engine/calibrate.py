@@ -111,7 +111,10 @@ def calibrate(
         print(f"  left in float: {', '.join(result.left_in_float)}")
     for judgement in result.verdict.judgements:
         before_ms, after_ms = result.cpu_ms[judgement.engine]
-        line = f"  {judgement.engine}: finds {judgement.agreement.share:.1%} of what float finds"
+        line = (
+            f"  {judgement.engine}: finds {judgement.agreement.share:.1%} of {judgement.agreement.count:g} that float "
+            f"finds, and float {judgement.borne_out.share:.1%} of what it finds"
+        )
         if (accuracy := judgement.accuracy) is not None:
             low, high = accuracy.loss_bounds
             line += (
@@ -140,6 +143,7 @@ def _facts(result: Calibration, sha256: str, size: int) -> dict[str, Any]:
         before_ms, after_ms = result.cpu_ms[judgement.engine]
         facts: dict[str, Any] = {
             "agreement": round(judgement.agreement.share, 6),
+            "borne_out": round(judgement.borne_out.share, 6),
             "cpu_ms": {"float32": round(before_ms, 4), "int8": round(after_ms, 4)},
         }
         if (accuracy := judgement.accuracy) is not None:

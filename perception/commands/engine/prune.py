@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perception.commands.arguments import one_of
+from perception.commands.arguments import finite, one_of
 from perception.commands.engine.train import taught
 from perception.commands.engine.training import checkpoint_of, require_judging, require_training
 
@@ -83,8 +83,10 @@ def prune(  # noqa: PLR0915  each option is a line
     from perception.errors import UsageError
 
     require_training("torch_pruning")
+    finite("--epochs", epochs)
+    finite("--minutes", minutes)
     from engines.training import checkpoint
-    from engines.training.datasets import open_mixture
+    from engines.training.datasets import Labels, open_mixture
     from engines.training.optimisation import RATES
     from engines.training.pruning import IMPORTANCES, PruningRequest
     from engines.training.pruning import prune as begin
@@ -106,6 +108,9 @@ def prune(  # noqa: PLR0915  each option is a line
     if (output / checkpoint.CHECKPOINT).exists() and not resume:
         raise UsageError(str(output), "holds a training already", "go on with --resume, or choose another folder")
     task = task_of(state["recipe"]["network"])
+    if teacher and task.labels is not Labels.BOXES:
+        network = state["recipe"]["network"]
+        raise UsageError("--teacher", f"teaches boxes, and {network} is a {task.name}", "leave it away")
     request = _request(weights.parent, data, root, split, validate)
     opened = Path(request.data)
     base = None if request.root is None else Path(request.root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,7 @@ def report(
     It is one file that needs no network. Of a training that was killed its last checkpoint is judged.
     """
     require_training()
+    from engines.errors import DatasetError
     from engines.training import checkpoint
     from engines.training.datasets import open_mixture
     from engines.training.report import write_report
@@ -58,6 +60,8 @@ def report(
     with tempfile.TemporaryDirectory() as place:
         bundle = export_checkpoint(run / checkpoint.CHECKPOINT, Path(place) / "bundle")
         judged_on = split or (request.validate if request else None)
-        learnt_from = opened(request.split) if request and noted else None
+        learnt_from = None
+        with suppress(DatasetError) if given else nullcontext():  # what is given may be there to judge by alone
+            learnt_from = opened(request.split) if request and noted else None
         file = write_report(run, bundle, opened(judged_on), learnt_from, threads=threads)
     print(f"wrote {file}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perception.commands.arguments import one_of, parse_size
+from perception.commands.arguments import finite, one_of, parse_size
 from perception.commands.engine.training import checkpoint_of, require_judging, require_training, usual_network
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ def train(  # noqa: PLR0915  each option is a line
     from perception.errors import UsageError
 
     require_training()
+    finite("--epochs", epochs)
+    finite("--minutes", minutes)
     from engines.training.checkpoint import CHECKPOINT
     from engines.training.datasets import Labels, open_mixture
     from engines.training.device import join_processes
@@ -100,7 +102,7 @@ def train(  # noqa: PLR0915  each option is a line
     from engines.training.request import Request
     from engines.training.settings import Machine, Settings
     from engines.training.tasks import TASKS, build_network, task_of
-    from engines.training.trainer import pruned_in
+    from engines.training.trainer import pruned_in, require_network
     from engines.training.trainer import train as run
 
     one_of("--network", network, tuple(name for task in TASKS for name in task.networks))
@@ -137,7 +139,9 @@ def train(  # noqa: PLR0915  each option is a line
         how = FineTuning(weights, resume, epochs, minutes, batch, optimiser, rate, flip, seed)
         fine_tune(mixture, validation, output, how, Machine(device, precision, threads, workers))
         return
-    pruned = pruned_in(output / CHECKPOINT if resume else weights)
+    from_where = output / CHECKPOINT if resume else weights
+    require_network(from_where, network)
+    pruned = pruned_in(from_where)
     cost = cost_of(build_network(network, len(mixture.classes), pruned), width, height)
     processes = join_processes(device)
     if processes.is_first:

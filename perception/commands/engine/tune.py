@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perception.commands.arguments import one_of, parse_size
+from perception.commands.arguments import finite, one_of, parse_size
 from perception.commands.engine.training import require_judging, require_training, usual_network
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def tune(
     from perception.errors import UsageError
 
     require_training("optuna", extra="train,tune")
+    finite("--epochs", epochs)
     from engines.training.settings import Machine, Settings
     from engines.training.tasks import TASKS, task_of
     from engines.training.tuning import Tuning, read_space, usual_space

@@ -51,6 +51,13 @@ def test_what_is_new_is_no_disagreement_from_this_side() -> None:
     assert agreement([boxes(CAR, moved(CAR, 200))], [boxes(CAR)], SHOWN).share == 0.5
 
 
+def test_a_box_from_nowhere_is_damage_too() -> None:
+    """A network that finds everything everywhere has lost nothing, and is worth nothing."""
+    assert damage([boxes(CAR)], [boxes(CAR)]) == 0
+    invented = boxes(CAR, *(moved(CAR, 100 * place) for place in range(1, 4)))
+    assert damage([boxes(CAR)], [invented]) == pytest.approx(0.75)
+
+
 def test_frames_are_compared_with_their_own() -> None:
     assert agreement([boxes(CAR), boxes()], [boxes(), boxes(CAR)], SHOWN).share == 0
     assert agreement([boxes(), boxes()], [boxes(CAR), boxes()], SHOWN).share == 1  # nothing to find

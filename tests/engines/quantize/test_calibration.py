@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,12 +16,14 @@ import tiny_networks
 from engines.accuracy_loss import AccuracyLoss
 from engines.bundle import Bundle, load_bundle
 from engines.datasets import Dataset, LabelledImage, open_dataset
-from engines.errors import BundleError, CalibrationRefusedError
+from engines.errors import BundleError, CalibrationRefusedError, DatasetError
 from engines.evaluate import evaluate
 from engines.importing import ImportOptions, import_network
 from engines.passport import read_passport
+from engines.quantize import calibration
+from engines.quantize.agreement import Agreement
 from engines.quantize.calibration import Calibration, CalibrationRequest, calibrate, scales_sha256
-from engines.quantize.judge import Limits
+from engines.quantize.judge import Judgement, Limits
 from engines.quantize.lint import lint
 from engines.runtime import ON_THE_CPU
 from sensors.opening import open_source
@@ -149,6 +152,44 @@ def test_a_place_that_is_taken_is_refused_before_anything_is_read(bundles: dict[
     (tmp_path / "int8").mkdir()
     with pytest.raises(BundleError, match="exists already"):
         calibrate(bundles["plain"], [], tmp_path / "int8")
+
+
+def test_the_float_bundle_is_not_replaced_by_its_own_int8(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+    bundle = bundles["plain"]
+    with pytest.raises(BundleError, match="is the float bundle itself; give the INT8 one a folder of its own"):
+        calibrate(bundle, [], bundle.folder, replace_existing=True)
+
+
+def test_whom_it_is_owed_to_goes_along(drive: Path, tmp_path: Path) -> None:
+    bundle = tiny_networks.make_bundle(tmp_path / "float")
+    (bundle.folder / "ATTRIBUTION.csv").write_text("file,author\n")
+    made(bundle, drive, tmp_path / "int8")
+    assert (tmp_path / "int8" / "ATTRIBUTION.csv").read_text() == "file,author\n"
+
+
+def test_frames_on_which_float_finds_nothing_judge_nothing(
+    bundles: dict[str, Bundle], drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "FEWEST_FINDS", 1000)
+    with pytest.raises(DatasetError, match=r"float finds \d+ boxes on the frames to judge by, and 1000 are needed"):
+        made(bundles["plain"], drive, tmp_path / "int8")
+    assert not (tmp_path / "int8").exists()
+
+
+def test_an_accuracy_that_is_no_number_is_an_objection() -> None:
+    all_of_it = Agreement(9, 9)
+
+    class NoNumber(AccuracyLoss):
+        loss = float("nan")
+
+    before = SimpleNamespace(measure="mean IoU", value=float("nan"))
+    judgement = Judgement("onnxruntime", all_of_it, all_of_it, NoNumber(before, before))  # type: ignore[arg-type]
+    assert "it loses nan mean IoU" in judgement.objection(Limits())
+
+
+def test_what_int8_invents_is_an_objection() -> None:
+    judgement = Judgement("onnxruntime", Agreement(9, 9), Agreement(9, 50), None)
+    assert "float finds 0.180 of what it finds, the rest is invented" in judgement.objection(Limits())
 
 
 def test_masks_are_calibrated_by_their_overlap(drive: Path, tmp_path: Path) -> None:

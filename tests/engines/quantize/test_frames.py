@@ -63,6 +63,21 @@ def test_each_drive_gives_its_share(bundle: Bundle, tmp_path: Path) -> None:
     assert [sum(n < 50 for n in every), sum(n >= 50 for n in every)] == [20, 20]
 
 
+def test_drives_of_one_frame_each_fill_both_halves(bundle: Bundle, tmp_path: Path) -> None:
+    sources = [open_source(str(drive(tmp_path / f"{number}", 1, first=number))) for number in range(21)]
+    pictures = take_pictures(bundle, sources, 9)
+    assert (len(pictures.calibrating), len(pictures.judging)) == (9, 9)
+
+
+def test_damaged_frames_are_passed_over_aloud(bundle: Bundle, tmp_path: Path) -> None:
+    images = drive(tmp_path / "drive", 30)
+    (images / "0007.png").write_bytes(b"")
+    told: list[str] = []
+    with open_source(str(images)) as source:
+        take_pictures(bundle, [source], 8, told.append)
+    assert told == [f"{images}: 1 damaged frames were passed over"]
+
+
 def test_a_picture_lies_where_the_engine_will_put_it(bundle: Bundle, tmp_path: Path) -> None:
     with open_source(str(drive(tmp_path / "drive", 16))) as source:
         picture = take_pictures(bundle, [source], 8).judging[0]
@@ -82,6 +97,6 @@ def test_the_hash_is_of_the_frames(bundle: Bundle, tmp_path: Path) -> None:
 def test_too_short_a_drive_is_refused_in_words(bundle: Bundle, tmp_path: Path) -> None:
     with (
         open_source(str(drive(tmp_path / "drive", 9))) as source,
-        pytest.raises(DatasetError, match="gives 9 frames, and 16 are needed"),
+        pytest.raises(DatasetError, match="gives 5 frames to calibrate on and 4 to judge by, and 8 are needed"),
     ):
         take_pictures(bundle, [source], 64)

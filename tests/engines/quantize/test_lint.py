@@ -99,5 +99,35 @@ def test_a_fault_is_named_with_its_node_and_nothing_else_is(kind: str) -> None:
     assert str(lint(proto)[0]).startswith(f"{node}: ")
 
 
+def test_a_pair_without_a_zero_point_is_unsigned() -> None:
+    """ONNX's QuantizeLinear gives uint8 where nothing says otherwise."""
+    proto = in_int8(residual())
+    for kind in ("quantise", "dequantise"):
+        del node_named(proto, f"one_relu/{kind}").input[2]
+    assert [(fault.node, fault.kind) for fault in lint(proto)] == [("two", "unsigned")]
+
+
+@pytest.mark.parametrize(("op", "attributes", "axis"), [("MatMul", {}, 1), ("Gemm", {}, 1), ("Gemm", {"transB": 1}, 0)])
+def test_a_fully_connected_layer_has_its_outputs_on_another_axis(
+    op: str, attributes: dict[str, int], axis: int
+) -> None:
+    for scales_on in (0, 1):
+        weights = [
+            numpy_helper.from_array(np.ones((4, 4), np.int8), "w"),
+            numpy_helper.from_array(np.full(4, 0.1, np.float32), "ws"),
+            numpy_helper.from_array(np.float32(0.1), "s"),
+            numpy_helper.from_array(np.int8(0), "zero"),
+        ]
+        nodes = [
+            helper.make_node("QuantizeLinear", ["x", "s", "zero"], ["xq"]),
+            helper.make_node("DequantizeLinear", ["xq", "s", "zero"], ["xd"]),
+            helper.make_node("DequantizeLinear", ["w", "ws"], ["wd"], axis=scales_on),
+            helper.make_node(op, ["xd", "wd"], ["y"], **attributes),
+        ]
+        ends = [helper.make_tensor_value_info(name, 1, [1, 4]) for name in ("x", "y")]
+        proto = helper.make_model(helper.make_graph(nodes, "layer", ends[:1], ends[1:], weights))
+        assert [fault.kind for fault in lint(proto)] == ([] if scales_on == axis else ["weight-axis"])
+
+
 def test_a_float_network_has_no_fault() -> None:
     assert lint(residual().proto) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from engines.quantize.float_network import FloatNetwork
+from engines.quantize.float_network import FloatNetwork, prepare
 from engines.quantize.lint import lint
 from engines.quantize.placement import place, quantised
 from engines.quantize.ranges import measure_ranges
@@ -140,3 +141,35 @@ def test_a_transposed_convolution_has_scales_along_its_output_channels() -> None
     assert scale.dims == [5]
     right = run(network.proto, an_image())
     assert np.linalg.norm(run(proto, an_image()) - right) / np.linalg.norm(right) < 0.02
+
+
+def resized() -> Any:
+    """A network of free size whose nearest Resize reads its size from a shape, as PyTorch exports F.interpolate."""
+    drawing = Drawing()
+    one = drawing.node("Relu", "one_relu", drawing.conv("one", "image", (3, 4)))
+    sizes = drawing.node("Shape", "shape", one)
+    empty = drawing.constant("none", np.zeros(0, np.float32))
+    large = drawing.node("Resize", "large", one, "", empty, sizes, mode="nearest")
+    proto = drawing.proto(drawing.conv("two", large, (4, 2)))
+    del proto.graph.value_info[:]
+    for value in (*proto.graph.input, *proto.graph.output):
+        for axis in list(value.type.tensor_type.shape.dim):
+            axis.Clear()
+    return proto
+
+
+def test_whole_numbers_that_a_node_reads_get_no_pair(tmp_path: Path) -> None:
+    proto = resized()
+    onnx.save(proto, tmp_path / "model.onnx")
+    network = prepare(tmp_path / "model.onnx")
+    assert not any("shape" in tensor for tensor in place(network).tensors)
+    assert np.isfinite(run(in_int8(network), an_image())).all()
+
+
+def test_a_free_size_is_that_of_the_bundle(tmp_path: Path) -> None:
+    onnx.save(resized(), tmp_path / "model.onnx")
+    layers = prepare(tmp_path / "model.onnx", SHAPE).layers
+    assert [layer.multiplications for layer in layers] == [
+        4 * 3 * 9 * SHAPE[2] * SHAPE[3],
+        2 * 4 * 9 * SHAPE[2] * SHAPE[3],
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from engines.training.teaching import Findings, TaughtMixture, fuse, lesson_for,
 from engines.training.teaching.teacher import ridden, taught_view
 
 NONE = Findings.of([], [], [])
+BOTH = np.array([True, True])  # of two classes those that a teacher knows
 
 
 def found(*rows: tuple[float, ...]) -> Findings:
@@ -106,24 +108,31 @@ def test_two_people_and_two_bicycles_make_two_cyclists_the_surest_pair_first() -
 def test_passes_of_one_scale_are_averaged_and_the_better_scale_counts() -> None:
     near, far = (0, 0, 40, 40), (100, 0, 110, 20)
     passes = [
-        (0, found((*near, 0, 0.8))),
-        (0, found((*near, 0, 0.6))),
-        (1, found((*far, 1, 0.5))),
-        (1, NONE),
+        (0, BOTH, found((*near, 0, 0.8))),
+        (0, BOTH, found((*near, 0, 0.6))),
+        (1, BOTH, found((*far, 1, 0.5))),
+        (1, BOTH, NONE),
     ]
     fused = fuse(passes)
     assert fused.confidences.tolist() == pytest.approx([0.7, 0.25])
     assert fused.classes.tolist() == [0, 1]
 
 
+def test_a_teacher_who_does_not_know_a_class_has_not_missed_it() -> None:
+    box = (0, 0, 40, 40)
+    knows_it, does_not = np.array([True, False]), np.array([False, True])
+    passes = [(0, knows_it, found((*box, 0, 0.9))), (0, does_not, found((80, 0, 99, 20, 1, 0.6)))]
+    assert fuse(passes).confidences.tolist() == pytest.approx([0.9, 0.6])
+
+
 def test_a_fused_box_is_the_mean_weighted_by_confidence() -> None:
-    fused = fuse([(0, found((0, 0, 40, 40, 0, 0.9))), (0, found((0, 0, 44, 40, 0, 0.3)))])
+    fused = fuse([(0, BOTH, found((0, 0, 40, 40, 0, 0.9))), (0, BOTH, found((0, 0, 44, 40, 0, 0.3)))])
     assert fused.boxes_xyxy.tolist() == [[0, 0, pytest.approx(41), 40]]
 
 
 def test_what_is_fainter_than_the_faintest_is_not_taught() -> None:
-    assert len(fuse([(0, found((0, 0, 40, 40, 0, 0.09))), (0, NONE)]).classes) == 0
-    assert len(fuse([(0, NONE), (1, NONE)]).classes) == 0
+    assert len(fuse([(0, BOTH, found((0, 0, 40, 40, 0, 0.09))), (0, BOTH, NONE)]).classes) == 0
+    assert len(fuse([(0, BOTH, NONE), (1, BOTH, NONE)]).classes) == 0
 
 
 def photographs(folder: Path) -> Path:
@@ -152,6 +161,14 @@ def test_a_label_that_people_missed_is_taught_where_a_teacher_is_sure(tmp_path: 
     example = taught(tmp_path, found((120, 30, 160, 70, 0, 0.8), (0, 0, 20, 20, 0, 0.3))).read(0)
     assert example.boxes_xyxy.tolist() == [[30, 30, 70, 70], [120, 30, 160, 70]]
     assert example.confidences.tolist() == pytest.approx([1, 0.8])
+
+
+def test_a_place_that_people_set_aside_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mixture = taught(tmp_path, found((120, 30, 160, 70, 1, 0.9), (10, 10, 25, 40, 1, 0.9)))
+    example = mixture._mixture.read(0)
+    aside = replace(example, ignored_xyxy=np.float32([[110, 20, 165, 80]]))
+    monkeypatch.setattr(mixture._mixture, "read", lambda _index: aside)
+    assert mixture.read(0).boxes_xyxy.tolist() == [[30, 30, 70, 70], [10, 10, 25, 40]]
 
 
 def test_of_a_class_that_nobody_labelled_the_teacher_says_all(tmp_path: Path) -> None:
@@ -210,9 +227,12 @@ def test_findings_are_read_from_the_cache_unless_something_they_depend_on_change
     cv2.imwrite(str(tmp_path / "photographs" / "images" / "train" / "a.png"), np.zeros((80, 160, 3), np.uint8))
     look(tmp_path, cache, told=told)
     assert looked == [1, 1]
-    cache.write_bytes(b"damaged")
-    look(tmp_path, cache, told=told)
-    assert looked == [1, 1, 1]
+    whole = cache.read_bytes()
+    damaged = [b"damaged", b"", *(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :] for at in (60, 300))]
+    for number, content in enumerate(damaged):
+        cache.write_bytes(content)
+        look(tmp_path, cache, told=told)
+        assert len(looked) == 3 + number
 
 
 box = st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(1, 40), st.integers(1, 40))

@@ -143,6 +143,13 @@ def test_a_driver_that_was_updated_is_known_by_cuda_or_by_nvidia_smi_alone(chang
     assert finding(examine(machine, "/data"), "driver").remedy == "it was updated while it ran: restart the machine"
 
 
+def test_a_gpu_that_is_hidden_from_cuda_is_told_from_a_broken_driver() -> None:
+    said = finding(examined("rtx_desktop", cuda={"code": 100, "gpus": []}), "driver")
+    assert said.verdict is PROBLEM
+    assert "nvidia-smi finds the GPU, and CUDA is not shown it" in said.found
+    assert "CUDA_VISIBLE_DEVICES" in said.remedy
+
+
 def test_jetpacks_tensorrt_is_for_the_systems_python_alone() -> None:
     said = finding(examined("orin_hidden_tensorrt", python="3.12", sees_system_packages=True), "TensorRT")
     assert said.verdict is PROBLEM

@@ -42,8 +42,10 @@ def test_the_command_tells_this_machine_and_ends_by_what_it_found(tmp_path: Path
     assert found["CPU"].startswith(f"{len(os.sched_getaffinity(0))} core")
 
 
-def test_a_folder_that_is_not_there_is_a_problem_and_ends_with_1(tmp_path: Path) -> None:
-    ran = subprocess.run([*COMMAND, "--recordings", str(tmp_path / "no")], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("name", ["no", "file"])
+def test_a_folder_that_is_not_there_is_a_problem_and_ends_with_1(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    ran = subprocess.run([*COMMAND, "--recordings", str(tmp_path / name)], capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert "disk" in ran.stdout.splitlines()[-1]
     assert not ran.stderr
@@ -116,5 +118,6 @@ def test_what_lies_in_the_current_folder_is_not_taken_for_a_library(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made_package(tmp_path, "pycuda", "raise ImportError")
+    (tmp_path / "json.py").write_text("raise ImportError")
     monkeypatch.chdir(tmp_path)
     assert probed("pycuda") is None or "version" in probed("pycuda")
