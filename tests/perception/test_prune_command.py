@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra: pip install 
 pytest.importorskip("torch_pruning", reason="needs the train extra: pip install 'edge-perception[train]'")
 
 from command import run  # noqa: E402
+from drawn_classes import write_drawn_classes  # noqa: E402
 from drawn_dataset import write_drawn_dataset  # noqa: E402
 
 from engines.bundle import load_bundle  # noqa: E402
@@ -99,6 +100,21 @@ def test_a_wrong_request_is_told_and_nothing_is_written(
     assert run(monkeypatch, "engine", "prune", trained, "-o", tmp_path / "pruned", *SHORT, *words) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "pruned").exists()
+
+
+def test_a_classifier_has_no_teacher_and_other_weights_are_named(
+    trained: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = write_drawn_classes(tmp_path / "classes")
+    small = ("--size", "32x32", *SHORT)
+    assert run(monkeypatch, "engine", "train", classes, "-o", tmp_path / "classifier", *small) == 0
+    words = ("engine", "prune", tmp_path / "classifier", "-o", tmp_path / "pruned", *SHORT)
+    assert run(monkeypatch, *words, "--teacher", trained / "bundle") == 2
+    assert "--teacher: teaches boxes, and classifier-nano is a classifier; leave it away" in capsys.readouterr().err
+    assert not (tmp_path / "pruned").exists()
+    words = ("engine", "train", drawn, "-o", tmp_path / "more", "--size", "64x64", *SHORT, "--network", "small")
+    assert run(monkeypatch, *words, "--weights", trained / "checkpoint.pt") == 2
+    assert "is of the network 'nano', and not 'small'; give --network nano" in capsys.readouterr().err
 
 
 def test_what_is_no_run_is_told(

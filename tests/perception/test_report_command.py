@@ -61,6 +61,12 @@ def test_a_report_is_made_again_of_a_training_that_was_killed(
     again = ("--data", tmp_path / "elsewhere", "--split", "train")
     assert run(monkeypatch, "engine", "report", folder, *again) == 0
     assert "AP50-95" in (folder / "report.html").read_text()
+    other = write_drawn_dataset(tmp_path / "other", images=3).parent
+    (other / "LICENSE").write_text("Not for this\n")
+    assert run(monkeypatch, "engine", "report", folder, "--data", other, "--split", "train") == 0
+    page = (folder / "report.html").read_text()
+    assert "Not for this" not in page
+    assert "the data that was given is not this" in page
     assert not [entry.name for entry in folder.iterdir() if entry.name.endswith(".part")]
 
 

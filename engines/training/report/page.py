@@ -147,9 +147,8 @@ def _data(trained: Mapping[str, Any], learnt_from: Mixture | None) -> str:
     rows = []
     for one in trained.get("data", ()):
         known = said.get((one["dataset"], one["images"]))
-        licence = (
-            "not looked for: give --data" if known is None else "; ".join(known) or "none is stated beside the images"
-        )
+        unknown = "not looked for: give --data" if learnt_from is None else "the data that was given is not this"
+        licence = unknown if known is None else "; ".join(known) or "none is stated beside the images"
         rows.append((one["dataset"], one["images"], one["weight"], ", ".join(one["labels"]) or "none", licence))
     teachers = [(one["bundle"], one["sha256"]) for one in trained.get("teachers", ())]
     return _table(("dataset", "images", "weight", "labels", "licence"), rows) + (

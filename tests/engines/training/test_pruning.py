@@ -238,6 +238,7 @@ def test_a_pruned_run_is_a_run_that_exports_and_trains_further(kind: str, tmp_pa
     trainer.train(mixture, further, settings, CPU, start_from=tmp_path / "pruned" / CHECKPOINT, shows_bar=False)
     kept = checkpoint.load(further / CHECKPOINT)
     assert kept["pruned"] == state["pruned"]
+    assert kept["trained"]["started_from"]["data"] == state["trained"]["data"], "what its weights learnt from"
     assert {name: value.shape for name, value in kept["average"].items()} == {
         name: value.shape for name, value in state["average"].items()
     }
