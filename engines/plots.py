@@ -28,8 +28,9 @@ def axes(across: Range, up: Range, name_x: str, name_y: str) -> tuple[Place, Pla
         return HEIGHT - BOTTOM - (value - up[0]) / (up[1] - up[0]) * (HEIGHT - TOP - BOTTOM)
 
     parts = []
-    for value in np.linspace(*across, 5):
-        parts.append(f'<text x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 14}" class="middle small">{_tick(value)}</text>')
+    for number, value in enumerate(np.linspace(*across, 5)):
+        where = "end" if number == 4 else "middle"  # the last one would stand half outside
+        parts.append(f'<text x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 14}" class="{where} small">{_tick(value)}</text>')
     for value in np.linspace(*up, 5):
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" class="grid"/>')
         parts.append(f'<text x="{LEFT - 5}" y="{y(value) + 4:.1f}" class="end small">{_tick(abs(value))}</text>')
@@ -42,6 +43,8 @@ def axes(across: Range, up: Range, name_x: str, name_y: str) -> tuple[Place, Pla
 
 def _tick(value: float) -> str:
     """Three digits, in no more letters than there is room for."""
+    if 1000 <= abs(value) < 1_000_000:
+        return f"{value:,.0f}"  # 3,750 steps
     text = f"{value:.3g}"
     return text if len(text) <= 6 else f"{value:.1e}".replace("e-0", "e-")
 

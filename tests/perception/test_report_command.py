@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ pytest.importorskip("torch", reason="needs the train extra: pip install 'edge-pe
 from command import run
 from drawn_classes import write_drawn_classes
 from drawn_dataset import write_drawn_dataset
+from made_datasets import write_masks
 
 SHORT = ("--size", "64x64", "--batch", 2, "--epochs", 1, "--device", "cpu", "--precision", "fp32")
 
@@ -70,18 +72,25 @@ def test_a_report_is_made_again_of_a_training_that_was_killed(
     assert not [entry.name for entry in folder.iterdir() if entry.name.endswith(".part")]
 
 
-def test_a_classifiers_page_opens_its_own_kind_of_data_and_says_what_is_not_judged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+def test_other_networks_than_detectors_are_judged_as_evaluate_judges_them(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its curves are there, and how many images it learnt from."""
-    folder, data = tmp_path / "run", write_drawn_classes(tmp_path / "drawn")
-    short = ("--size", "32x32", "--batch", 4, "--epochs", 1, "--device", "cpu", "--precision", "fp32")
+    folder = tmp_path / "run"
+    data = write_drawn_classes(tmp_path / "drawn") if kind == "classifier" else write_masks(tmp_path / "drawn")
+    short = ("--size", "64x64", "--batch", 4, "--epochs", 1, "--device", "cpu", "--precision", "fp32")
     assert run(monkeypatch, "engine", "train", data, "-o", folder, *short, "--validate", "train") == 0
     (folder / "report.html").unlink()
     assert run(monkeypatch, "engine", "report", folder) == 0
     page = (folder / "report.html").read_text()
-    assert f"of a classifier `perception engine evaluate {folder}/bundle DATA` tells top-1" in page
-    assert "<h3>Loss</h3>" in page
+    assert "Not judged" not in page
+    capsys.readouterr()
+    words = ("engine", "evaluate", folder / "bundle", data, "--split", "train", "--engine", "onnxruntime", "--json")
+    assert run(monkeypatch, *words) == 0
+    value = json.loads(capsys.readouterr().out)["value"]
+    assert re.search(rf"<td>all classes</td><td>[\d,]+</td><td>{value:.3f}</td>", page)
+    assert page.count("data:image/jpeg;base64,") == (8 if kind == "classifier" else 3)
+    assert "What is taken for what" in page
 
 
 def test_what_is_missing_to_judge_is_told_on_the_page(

@@ -1,7 +1,8 @@
 """The report of a training: one page of HTML that needs nothing beside it, of a finished training or a killed one.
 
-`judging` looks at the validation images with the exported bundle, through a real engine; `confusion` and `pictures`
-say of it what figures do not; `figures` are the plots, `page` puts it together and writes it.
+`looking` runs the exported bundle over the validation images, through a real engine. `detectors`, `classifiers` and
+`segmenters` say what it is worth; of a detector `judging` has the figures, `confusion` and `pictures` what figures do
+not tell. `figures` are the plots, `parts` what a page is put together of; `page` does so and writes it.
 """
 
 from engines.training.report.page import REPORT, write_report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +12,9 @@ from engines.bundle import Bundle
 from engines.decoders.candidates import MAX_CANDIDATES
 from engines.errors import BundleError, DatasetError
 from engines.evaluate import NMS_IOU, SCORE
-from engines.inference import decoder_for, found_on
-from engines.letterbox import Geometry
 from engines.results import Detections, Thresholds
-from engines.runtime import open_engine
-from engines.training.datasets import Example, Mixture
+from engines.training.datasets import Mixture
+from engines.training.report.looking import ENGINE, found_and_there
 from engines.training.validation import truths_of
 
 _THRESHOLDS = Thresholds(SCORE, NMS_IOU, max_detections=MAX_CANDIDATES, every_label=True)
@@ -61,27 +58,13 @@ def judge(bundle: Bundle, mixture: Mixture, *, threads: int = 1) -> Judged:
     """
     detections: list[Detections] = []
     truths: list[Truths] = []
-    examples: list[Example] = []
-    with open_engine(bundle, "onnxruntime", slots=2, threads=threads) as engine:
-        decoder = decoder_for(bundle, engine)
-        if decoder.groups or bundle.labels != mixture.classes:
-            raise BundleError(str(bundle.folder), "finds no boxes of these classes", "give the data it was trained on")
-
-        def pictures() -> Iterator[tuple[NDArray[np.uint8], Geometry]]:
-            for index in range(len(mixture)):
-                example = mixture.read(index)
-                examples.append(example)
-                height, width = example.image.shape[:2]
-                yield example.image, engine.place(width, height)
-
-        for number, found in enumerate(found_on(engine, decoder, pictures(), _THRESHOLDS)):
-            if not isinstance(found, Detections):
-                raise BundleError(str(bundle.folder), "finds no boxes", "a report judges detectors")
-            judged = examples[number].labelled[found.classes]
-            detections.append(Detections(found.boxes_xyxy[judged], found.scores[judged], found.classes[judged]))
-            truths.append(truths_of(examples[number]))
-        name = engine.name
+    for example, found in found_and_there(bundle, mixture, _THRESHOLDS, threads):
+        if not isinstance(found, Detections):
+            raise BundleError(str(bundle.folder), "finds no boxes", "give images by class, or masks: it is no detector")
+        judged = example.labelled[found.classes]
+        detections.append(Detections(found.boxes_xyxy[judged], found.scores[judged], found.classes[judged]))
+        truths.append(truths_of(example))
     if not any((~of_image.crowd).any() for of_image in truths):
         raise DatasetError("the validation split", "has no box to be found", "give a labelled one")
     precision = AveragePrecision(detections, truths, len(mixture.classes))
-    return Judged(mixture, name, tuple(detections), tuple(truths), precision.per_class(), precision.curves())
+    return Judged(mixture, ENGINE, tuple(detections), tuple(truths), precision.per_class(), precision.curves())

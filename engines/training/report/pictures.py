@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,22 +12,12 @@ from engines.drawing import Colour, draw_box
 from engines.results import Detections
 from engines.training.report.confusion import SCORE, Pairing
 from engines.training.report.judging import Judged
+from engines.training.report.parts import SHOWN, Shown, scaled
 
-SHOWN = 8  # of each kind
-_WIDTH = 440  # pixels of a picture on the page
-_QUALITY = 82  # of JPEG
 _TEXT_PIXELS = 12.0
 _RIGHT: Colour = (110, 190, 90)  # green
 _FALSE: Colour = (0, 150, 240)  # orange: there is no such thing
 _MISSED: Colour = (50, 50, 240)  # red
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A picture as JPEG, and in words what is on it."""
-
-    jpeg: bytes
-    caption: str
 
 
 def best_and_worst(judged: Judged, pairings: Sequence[Pairing]) -> tuple[list[Shown], list[Shown]]:
@@ -61,10 +49,8 @@ def _drawn(judged: Judged, index: int, pairing: Pairing) -> Shown:
     names = judged.mixture.classes
     found, truths = judged.detections[index], judged.truths[index]
     image = judged.mixture.read(index).image
-    scale = _WIDTH / image.shape[1]
-    size = (_WIDTH, max(1, round(image.shape[0] * scale)))
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    canvas = np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
+    canvas = scaled(image)
+    scale = canvas.shape[1] / image.shape[1]
     missed = np.flatnonzero(pairing.found_by == -1)
     for row in missed.tolist():
         draw_box(canvas, truths.boxes_xyxy[row] * scale, names[truths.classes[row]], _MISSED, _TEXT_PIXELS)
@@ -72,6 +58,5 @@ def _drawn(judged: Judged, index: int, pairing: Pairing) -> Shown:
     for row, right in reversed(list(zip(pairing.rows.tolist(), is_right.tolist(), strict=True))):  # the best on top
         text = f"{names[found.classes[row]]} {found.scores[row]:.2f}"
         draw_box(canvas, found.boxes_xyxy[row] * scale, text, _RIGHT if right else _FALSE, _TEXT_PIXELS)
-    jpeg = bytes(cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1])
     words = f"{int(is_right.sum())} found, {len(missed)} missed, {int((~is_right).sum())} false at a score of {SCORE:g}"
-    return Shown(jpeg, f"{judged.mixture.path_of(index).name}: {words}")
+    return Shown.of(canvas, f"{judged.mixture.path_of(index).name}: {words}")

@@ -15,10 +15,13 @@ pytest.importorskip("torch", reason="needs the train extra: pip install 'edge-pe
 
 from engines.average_precision import AveragePrecision, Truths
 from engines.results import Detections
+from engines.training.datasets import UNLABELLED, Example
+from engines.training.report.classifiers import mixed_up
 from engines.training.report.confusion import confusion, pair
 from engines.training.report.figures import confusion_matrix, course, precision_recall, read_columns
 from engines.training.report.judging import Judged
 from engines.training.report.pictures import best_and_worst
+from engines.training.report.segmenters import compared, in_percent
 
 A, B, FAR = (0.0, 0, 10, 10), (20.0, 0, 30, 10), (60.0, 60, 70, 70)
 
@@ -174,3 +177,34 @@ def test_the_worst_has_most_errors_the_best_most_that_is_right_and_none_is_both(
     drawn = cv2.imdecode(np.frombuffer(worst[0].jpeg, np.uint8), cv2.IMREAD_COLOR)
     red = (drawn[..., 2] > 180) & (drawn[..., 1] < 110)
     assert red.sum() > 500, "what is missed is framed in red"
+
+
+# --- classes of whole pictures and of pixels
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+def test_every_picture_is_counted_where_it_was_taken_for_what(pairs: list[tuple[int, int]]) -> None:
+    truth, seen = np.array(pairs).T
+    counts = mixed_up(truth, seen, 4)
+    assert counts.sum() == len(pairs)
+    assert counts[4].sum() == counts[:, 4].sum() == 0
+    for row, column in pairs:
+        assert counts[row, column] == pairs.count((row, column))
+
+
+def test_of_many_classes_those_are_shown_that_are_mixed_up() -> None:
+    truth = np.arange(50)
+    seen = truth.copy()
+    seen[[7, 31]] = [31, 7]
+    counts = mixed_up(truth, seen, 50)
+    assert counts[7, 31] == counts[31, 7] == 1
+    assert (counts.sum(axis=1) > 0).sum() == 20
+
+
+def test_masks_are_compared_at_their_own_size_and_only_where_somebody_labelled() -> None:
+    mask = np.array([[0, 0, 1, 1], [0, 0, 1, UNLABELLED]], np.uint8)
+    example = Example.without_boxes(np.zeros((2, 4, 3), np.uint8), np.ones(2, np.bool_), mask=mask)
+    seen, there = compared(example, np.array([[0, 1]], np.uint8))
+    assert seen.tolist() == [[0, 0, 1, 1], [0, 0, 1, 1]]
+    assert there.tolist() == [[0, 0, 1, 1], [0, 0, 1, -1]]
+    assert in_percent(np.array([[1, 2], [0, 0]])).tolist() == [[33, 67], [0, 0]]
