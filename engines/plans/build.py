@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -19,7 +20,7 @@ from typing import Any
 
 from engines.bundle import Bundle
 from engines.errors import BundleError, EngineError, PlanRefusedError
-from engines.gpu import driver_version, find_gpu, power_mode
+from engines.gpu import driver_version, find_gpu, power_mode, why_no_gpu
 from engines.passport import read_passport
 from engines.plan_file import PASSPORT, PLAN, VERSION
 from engines.plans.building import BuildSettings, build_plan
@@ -60,10 +61,10 @@ def build(
 ) -> Plan:
     """Build and write. Raises `EngineError`, `BundleError`, or `PlanRefusedError` below `require_int8`."""
     kind, index = _device(request.device)
-    library = open_library(request.flavor)
     gpu = find_gpu(index if kind == "cuda" else 0)
-    if gpu is None and library.flavor == "tensorrt":
-        raise EngineError(request.device, "is not there", "TensorRT builds on the GPU that the plan is for: go there")
+    if gpu is None and request.flavor == "tensorrt":
+        raise _no_gpu(request.device)
+    library = open_library(request.flavor)
     proto, settings = _network(bundle, library, request, index if kind == "dla" else None)
     # TensorRT for RTX makes the kernels when the plan is loaded: its plans are bound to no card.
     bound = gpu if library.flavor == "tensorrt" else None
@@ -116,6 +117,18 @@ def build(
     }
     _write(place, built.plan, passport)
     return Plan(place, passport, report)
+
+
+def _no_gpu(device: str) -> EngineError:
+    """TensorRT builds where the plan will run: why it cannot here, and what there is."""
+    there = list(itertools.takewhile(bool, map(find_gpu, range(16))))
+    if there:
+        names = ", ".join(f"cuda:{index} ({gpu.name})" for index, gpu in enumerate(there) if gpu)
+        return EngineError(device, "is not there", f"there is {names}")
+    what, remedy = why_no_gpu()
+    elsewhere = "" if device.startswith("dla") else "; --flavor tensorrt_rtx builds plans without a GPU"
+    why = f"is not there, and TensorRT builds on the device that the plan is for: {what}"
+    return EngineError(device, why, f"{remedy}{elsewhere}")
 
 
 def _device(text: str) -> tuple[str, int]:

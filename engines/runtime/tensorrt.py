@@ -21,7 +21,7 @@ from engines.bundle import Bundle
 from engines.errors import BundleError, EngineError, EngineMissingError
 from engines.gpu import Gpu, find_gpu, why_no_gpu
 from engines.letterbox import Geometry, Preprocessor
-from engines.plan_file import built_on, device_index, find_plan
+from engines.plan_file import FittingPlan, built_on, device_index, find_plan
 from engines.reduction import Reduction
 from engines.results import Thresholds
 from engines.runtime.cpu import check_outputs
@@ -163,9 +163,7 @@ class TensorRtEngine:
 
     def _open(self) -> GpuSession:
         """Find the plan and load it on the device that it was built for."""
-        find = self._machine.find_gpu
-        precision = "int8" if is_quantised(self._bundle.model) else "fp16"
-        plan = find_plan(self._bundle, self.name, self._library.version, find, precision)
+        plan = plan_of(self._bundle, self._library, self._machine)
         self.device = plan.device
         is_dla = plan.device.startswith("dla")
         index = 0 if is_dla else device_index(plan.device)
@@ -271,6 +269,12 @@ class TensorRtRtxEngine(TensorRtEngine):
     """The same with TensorRT for RTX."""
 
     name = "tensorrt_rtx"
+
+
+def plan_of(bundle: Bundle, library: Library, machine: Machine = THIS_MACHINE) -> FittingPlan:
+    """The plan that an engine runs for a bundle. Raises `EngineError` as `find_plan` does."""
+    precision = "int8" if is_quantised(bundle.model) else "fp16"
+    return find_plan(bundle, library.flavor, library.version, machine.find_gpu, precision)
 
 
 def usable_library(flavor: str, machine: Machine = THIS_MACHINE) -> Library:

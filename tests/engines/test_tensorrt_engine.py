@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 import tiny_networks
+from file_limit import files_no_larger_than
 from host_device import needs_compiler
 from numpy.typing import NDArray
 from simulated_cuda import SimulatedGpu
@@ -29,12 +31,13 @@ from engines.gpu import Gpu
 from engines.importing import import_network
 from engines.inference import decoder_for
 from engines.letterbox import Preprocessor
+from engines.measured import note
 from engines.reduction import CANDIDATE, CANDIDATES
 from engines.results import Thresholds
 from engines.runtime import best_engine, cuda, open_engine, slots_for
 from engines.runtime.engine import Engine
 from engines.runtime.restarts import Restarts
-from engines.runtime.tensorrt import Machine, TensorRtEngine, planned_engine, usable_library
+from engines.runtime.tensorrt import Machine, TensorRtEngine, plan_of, planned_engine, usable_library
 
 GREY = tiny_networks.solid(90, 60, 30)
 
@@ -122,6 +125,33 @@ def test_one_missing_part_is_named_alone(gpu: SimulatedGpu) -> None:
 
 
 # --- Which plan.
+
+
+def test_what_was_measured_is_noted_in_the_plans_passport_and_the_plan_is_still_taken(
+    bundle: Bundle, gpu: SimulatedGpu
+) -> None:
+    assert note(bundle, "onnxruntime", "speed", {"fps": 1}) is None, "no plan, no passport of one"
+    folder = write_plan(bundle, gpu)
+    plan = (folder / "plan.engine").read_bytes()
+    assert note(bundle, "tensorrt", "speed", {"fps": 100.0}, machine(gpu)) == folder
+    note(bundle, "tensorrt", "accuracy", {"measure": "AP50", "value": 0.4}, machine(gpu))
+    note(bundle, "tensorrt", "speed", {"fps": 200.0}, machine(gpu))
+    measured = json.loads((folder / "passport.json").read_text())["measured"]
+    assert (measured["speed"]["fps"], measured["accuracy"]["value"]) == (200.0, 0.4)
+    assert measured["speed"]["gpu"] == gpu.facts.facts()
+    assert sorted(path.name for path in folder.iterdir()) == ["passport.json", "plan.engine"]
+    assert plan_of(bundle, usable_library("tensorrt", machine(gpu)), machine(gpu)).content == plan
+
+
+def test_a_passport_that_cannot_be_written_is_said(bundle: Bundle, gpu: SimulatedGpu) -> None:
+    folder = write_plan(bundle, gpu)
+    before = (folder / "passport.json").read_bytes()
+    with (
+        files_no_larger_than(10),
+        pytest.raises(EngineError, match=r"passport\.json: cannot be written \(.*\); make room"),
+    ):
+        note(bundle, "tensorrt", "speed", {"fps": 100.0}, machine(gpu))
+    assert (folder / "passport.json").read_bytes() == before
 
 
 def test_without_a_plan_the_command_that_builds_one_is_given(bundle: Bundle, gpu: SimulatedGpu) -> None:

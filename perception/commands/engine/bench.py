@@ -21,17 +21,22 @@ def bench(
 ) -> None:
     """Measure the raw engine: inference alone, with its slots kept full.
 
-    On a GPU each query has its copies (H2D, D2H) and preprocessing in it, in trtexec's sense of the words.
+    Of a plan the figures go into its passport, beside the GPU and its driver. On a GPU each query has its copies (H2D,
+    D2H) and preprocessing in it, in trtexec's sense of the words.
     """
     from engines import default_bundle
     from engines.bench import measure
     from engines.bundle import load_bundle
+    from engines.measured import note
     from engines.runtime import open_engine
 
-    with open_engine(load_bundle(bundle or default_bundle()), engine, slots=in_flight, threads=threads) as opened:
+    loaded = load_bundle(bundle or default_bundle())
+    with open_engine(loaded, engine, slots=in_flight, threads=threads) as opened:
         speed = measure(opened, seconds)
         name, device, notes = opened.name, opened.device, (*opened.notes, *speed.remarks)
     latency = {key: round(value, 4) for key, value in speed.latency_ms.items()}
+    measured = {"fps": round(speed.fps, 3), "latency_ms": latency, "in_flight": speed.in_flight}
+    plan = note(loaded, name, "speed", measured)
     if json_:
         facts = {
             "fps": round(speed.fps, 3),
@@ -54,5 +59,7 @@ def bench(
     for stage, of_stage in speed.gpu_ms.items():
         figures = ", ".join(f"{key} {value:.3f}" for key, value in of_stage.items())
         print(f"  {stage:<10} {figures} ms")
-    for note in notes:
-        print(f"note: {note}")
+    for one in notes:
+        print(f"note: {one}")
+    if plan is not None:
+        print(f"noted in {plan}/passport.json")

@@ -44,17 +44,20 @@ def evaluate(
     """Measure accuracy on labelled images, through a real engine.
 
     Of a detector COCO's average precision, of a classifier the share of images that it names rightly (top-1), of a
-    segmenter each class's intersection over union (IoU).
+    segmenter each class's intersection over union (IoU). Of a plan it goes into its passport.
     """
     from engines.accuracy import measure
     from engines.bundle import load_bundle
     from engines.datasets import open_dataset
     from engines.evaluate import Evaluation
+    from engines.measured import note
 
     loaded = load_bundle(bundle)
     pairs = class_pairs(map_)
     labelled = open_dataset(dataset, split)
     found = measure(loaded, labelled, engine=engine, threads=threads, class_map=pairs, score=score, nms_iou=nms)
+    accuracy = {"measure": found.measure, "value": round(found.value, 6), "images": found.images}
+    note(loaded, found.engine, "accuracy", {**accuracy, "dataset": labelled.name, "split": labelled.split})
     if not isinstance(found, Evaluation):
         _print_classes(found, json_)
         return

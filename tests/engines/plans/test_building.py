@@ -15,6 +15,7 @@ import pytest
 from int8_networks import SILENT_FAULTS, bundle_of, network
 
 from engines.errors import BundleError, EngineError, PlanRefusedError
+from engines.gpu import Gpu
 from engines.plan_file import read_plan
 from engines.plans import build as plans_build
 from engines.plans.build import PlanRequest, build
@@ -155,3 +156,22 @@ def test_a_dla_is_unknown_to_rtx(tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path / "net", network(scales=False))
     with pytest.raises(EngineError, match="unknown to TensorRT for RTX"):
         build(bundle, PlanRequest("tensorrt_rtx", "dla:0", "fp16"))
+
+
+@pytest.mark.parametrize(("device", "elsewhere"), [("cuda:0", True), ("dla:0", False)])
+def test_without_a_gpu_tensorrt_says_what_is_missing(device: str, elsewhere: bool, tmp_path: Path) -> None:
+    bundle = bundle_of(tmp_path / "net", network(scales=False))
+    with pytest.raises(EngineError, match=f"{device}: is not there, and TensorRT builds on the device") as caught:
+        build(bundle, PlanRequest("tensorrt", device, "fp16"))
+    assert "NVIDIA" in str(caught.value)
+    assert ("--flavor tensorrt_rtx builds plans without a GPU" in str(caught.value)) is elsewhere
+
+
+def test_a_device_that_is_not_there_is_answered_with_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = Gpu("NVIDIA L4", "sm_89", "12.6")
+    monkeypatch.setattr(plans_build, "find_gpu", lambda index: card if index == 0 else None)
+    bundle = bundle_of(tmp_path / "net", network(scales=False))
+    with pytest.raises(EngineError, match=r"cuda:1: is not there; there is cuda:0 \(NVIDIA L4\)"):
+        build(bundle, PlanRequest("tensorrt", "cuda:1", "fp16"))
