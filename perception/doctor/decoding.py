@@ -1,4 +1,4 @@
-"""What pictures are decoded with: FFmpeg, on the CPU. Hardware decoders are looked for, and not used yet."""
+"""What pictures are decoded with: FFmpeg, on the CPU or by a card's NVDEC. A Jetson's decoder is not used yet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_USED_YET = "not used yet: FFmpeg decodes"
 def look(machine: Machine, kind: Kind) -> Iterator[Finding]:
     """Software first: it reads everything, everywhere."""
     yield _ffmpeg(machine)
-    yield _pynvvideocodec(machine, kind)
+    yield _nvdec(machine, kind)
     yield _nvv4l2decoder(machine, kind)
 
 
@@ -35,14 +35,15 @@ def _ffmpeg(machine: Machine) -> Finding:
     return GROUP.ok(name, f"PyAV {module.version} reads {', '.join(read)}, on the CPU{writes}")
 
 
-def _pynvvideocodec(machine: Machine, kind: Kind) -> Finding:
-    name = "PyNvVideoCodec"
+def _nvdec(machine: Machine, kind: Kind) -> Finding:
+    name = "NVDEC"
     if kind.is_jetson or not kind.has_card:
         return GROUP.not_needed(name, "for GPUs on cards" if kind.is_jetson else "no NVIDIA GPU")
-    module = machine.module(name)
-    if module is None or module.failure:
-        return GROUP.not_needed(name, f"{'broken' if module else 'not installed'}, and {NOT_USED_YET}")
-    return GROUP.ok(name, f"{module.version}; {NOT_USED_YET}")
+    module = machine.module("av")
+    proven = [NAMES[codec] for codec in (module.details.get("nvdec", ()) if module else ()) if codec in NAMES]
+    if not proven:
+        return GROUP.not_needed(name, "does not decode as the CPU does here, so FFmpeg decodes on the CPU")
+    return GROUP.ok(name, f"decodes {', '.join(proven)} of network cameras, as the CPU does")
 
 
 def _nvv4l2decoder(machine: Machine, kind: Kind) -> Finding:

@@ -15,7 +15,7 @@ from engines.gpu import Gpu
 __all__ = ["MODULES", "CudaDriver", "Gpu", "Machine", "Module", "Ran", "Room"]
 
 # Python packages that are looked at, each in a process of its own: a broken one may crash.
-MODULES = ("onnxruntime", "openvino", "av", "tensorrt", "tensorrt_rtx", "pycuda", "PyNvVideoCodec")
+MODULES = ("onnxruntime", "openvino", "av", "tensorrt", "tensorrt_rtx", "pycuda")
 
 
 @dataclass(frozen=True, slots=True)

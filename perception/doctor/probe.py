@@ -21,7 +21,7 @@ from itertools import count
 from typing import Any
 
 IMPORTED = {"pycuda": "pycuda.driver"}  # the part that needs the driver
-DISTRIBUTIONS = {"pycuda": "pycuda", "PyNvVideoCodec": "PyNvVideoCodec"}  # which do not tell their version themselves
+DISTRIBUTIONS = {"pycuda": "pycuda"}  # which do not tell their version themselves
 CODECS = ("h264", "hevc", "mjpeg")
 
 
@@ -50,7 +50,10 @@ def details(name: str, module: Any) -> dict[str, Any]:
         found = {match[1] for one in distributions() if (match := wheel.match(one.metadata["Name"] or ""))}
         return {"cuda": max(found, key=int)} if found else {}
     if name == "av":
-        return {"decoders": codecs(module, "r"), "encoders": codecs(module, "w")}
+        from sensors.cameras import nvdec
+
+        proven = [codec for codec in nvdec.CODECS if nvdec.is_proven(codec)]
+        return {"decoders": codecs(module, "r"), "encoders": codecs(module, "w"), "nvdec": proven}
     return {}
 
 

@@ -116,10 +116,17 @@ def test_a_finding_says_what_is_and_what_to_do(machine: str, name: str, found: s
 
 def test_nothing_of_a_jetson_is_missed_where_there_is_none_and_nothing_of_a_desktop_on_a_jetson() -> None:
     laptop, orin = examined("laptop"), examined("orin_jetpack_6_2")
-    for name in ("driver", "CUDA toolkit", "JetPack", "power mode", "TensorRT", "pycuda", "PyNvVideoCodec"):
+    for name in ("driver", "CUDA toolkit", "JetPack", "power mode", "TensorRT", "pycuda", "NVDEC"):
         assert finding(laptop, name).verdict is NOT_NEEDED
-    for name in ("TensorRT for RTX", "PyNvVideoCodec", "OpenVINO"):
+    for name in ("TensorRT for RTX", "NVDEC", "OpenVINO"):
         assert finding(orin, name).verdict is NOT_NEEDED
+
+
+def test_a_cards_decoder_counts_where_it_was_proven() -> None:
+    assert finding(examined("rtx_desktop"), "NVDEC").verdict is NOT_NEEDED, "nobody has seen it there"
+    av = {"version": "19.0.2", "details": {"decoders": ["h264"], "nvdec": ["h264", "hevc"]}}
+    said = finding(examined("rtx_desktop", modules={"av": av}), "NVDEC")
+    assert (said.verdict, said.found) == (OK, "decodes H.264, HEVC of network cameras, as the CPU does")
 
 
 def test_tensorrt_that_is_not_installed_on_a_jetson_is_no_problem_and_comes_from_apt() -> None:
