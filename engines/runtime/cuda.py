@@ -15,9 +15,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import EngineMissingError
-from engines.gpu import is_jetson
-
 
 class CudaError(Exception):
     """A call that CUDA refused, or work on the device that failed: then every later call fails too."""
@@ -135,23 +132,3 @@ class Buffer:
         """Let the host see, once the stream has come so far, what the device wrote."""
         if self._device is not None:
             self._cuda.copy_out(self.host, self._device, self.size, stream)
-
-
-def open_cuda(index: int) -> Cuda:
-    """Open a device through pycuda. Raises `EngineMissingError` without pycuda, `CudaError` where it does not start."""
-    try:
-        from engines.runtime.pycuda import PyCuda
-    except ImportError as error:
-        raise EngineMissingError("pycuda", missing_pycuda(error), how_to_get_pycuda()) from None
-    return PyCuda(index)
-
-
-def missing_pycuda(error: ImportError) -> str:
-    """Why it cannot be imported: it is not there, or what it needs is not."""
-    return "is not installed" if error.name == "pycuda" else f"cannot be loaded ({error})"
-
-
-def how_to_get_pycuda() -> str:
-    """The remedy, by the kind of machine: it is compiled against the CUDA that is here."""
-    compiler = "sudo apt install cuda-toolkit" if is_jetson() else "install NVIDIA's CUDA toolkit"
-    return f"`pip install 'edge-perception[gpu]'` compiles it, with nvcc on the PATH ({compiler})"

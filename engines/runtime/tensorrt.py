@@ -25,11 +25,12 @@ from engines.plan_file import FittingPlan, built_on, device_index, find_plan
 from engines.reduction import Reduction
 from engines.results import Thresholds
 from engines.runtime.cpu import check_outputs
-from engines.runtime.cuda import Cuda, CudaError, how_to_get_pycuda, open_cuda
+from engines.runtime.cuda import Cuda, CudaError
 from engines.runtime.engine import Completed
 from engines.runtime.gpu_session import GpuSession
 from engines.runtime.int8 import is_quantised
 from engines.runtime.kernels import Candidates, compile_kernels, source_of
+from engines.runtime.opening_cuda import how_to_get_pycuda, open_cuda
 from engines.runtime.plan_session import LoadedPlan
 from engines.runtime.restarts import Restarts
 from engines.runtime.staging import OnDevice, OnHost, Staging

@@ -29,7 +29,8 @@ from engines.inference import decoder_for
 from engines.letterbox import Preprocessor
 from engines.reduction import CANDIDATES
 from engines.results import Thresholds
-from engines.runtime.cuda import CudaError, open_cuda
+from engines.runtime.cuda import CudaError
+from engines.runtime.opening_cuda import open_cuda
 from engines.runtime.restarts import Restarts
 from engines.runtime.tensorrt import Machine, TensorRtEngine
 from engines.tensorrt_library import Library

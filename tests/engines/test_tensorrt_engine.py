@@ -34,7 +34,7 @@ from engines.letterbox import Preprocessor
 from engines.measured import note
 from engines.reduction import CANDIDATE, CANDIDATES
 from engines.results import Thresholds
-from engines.runtime import best_engine, cuda, open_engine, slots_for
+from engines.runtime import best_engine, open_engine, opening_cuda, slots_for
 from engines.runtime.engine import Engine
 from engines.runtime.restarts import Restarts
 from engines.runtime.tensorrt import Machine, TensorRtEngine, plan_of, planned_engine, usable_library
@@ -104,16 +104,16 @@ def test_a_jetson_hears_what_a_jetson_does(monkeypatch: pytest.MonkeyPatch, tmp_
     release.write_text("# R36 (release), REVISION: 4.3\n")
     assert gpu_facts.is_jetson(release)
     monkeypatch.setattr(gpu_facts, "is_jetson", lambda: True)
-    monkeypatch.setattr(cuda, "is_jetson", lambda: True)
+    monkeypatch.setattr(opening_cuda, "is_jetson", lambda: True)
     if gpu_facts.find_gpu() is None:
         assert "--runtime nvidia" in gpu_facts.why_no_gpu()[1]
-    assert "apt install cuda-toolkit" in cuda.how_to_get_pycuda()
+    assert "apt install cuda-toolkit" in opening_cuda.how_to_get_pycuda()
 
 
 def test_a_pycuda_that_cannot_be_loaded_is_told_from_one_that_is_not_there() -> None:
-    assert cuda.missing_pycuda(ImportError(name="pycuda")) == "is not installed"
+    assert opening_cuda.missing_pycuda(ImportError(name="pycuda")) == "is not installed"
     broken = ImportError("libcuda.so.1: cannot open shared object file: No such file or directory")
-    assert "cannot be loaded (libcuda.so.1: cannot open" in cuda.missing_pycuda(broken)
+    assert "cannot be loaded (libcuda.so.1: cannot open" in opening_cuda.missing_pycuda(broken)
 
 
 def test_one_missing_part_is_named_alone(gpu: SimulatedGpu) -> None:

@@ -22,7 +22,8 @@ from engines.gpu import find_gpu
 from engines.inference import decoder_for
 from engines.results import Thresholds
 from engines.runtime import Engine
-from engines.runtime.cuda import Cuda, open_cuda
+from engines.runtime.cuda import Cuda
+from engines.runtime.opening_cuda import open_cuda
 from engines.runtime.tensorrt import TensorRtEngine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
