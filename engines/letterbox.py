@@ -1,7 +1,7 @@
 """Image -> input tensor, and boxes back again: the CPU truth that GPU kernels have to match.
 
 An image of any size is scaled into the network's fixed input. `Fit` says how; `Geometry` is one image's
-way there and back. `Preprocess` holds what a bundle says about pixels and writes straight into the
+way there and back. `Preprocessor` holds what a bundle says about pixels and writes straight into the
 engine's own input memory.
 """
 
