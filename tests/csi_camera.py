@@ -1,4 +1,5 @@
-"""A Jetson's `gst-launch-1.0` for a machine without a CSI camera: GStreamer's test picture where the sensor would be.
+"""A Jetson's `gst-launch-1.0` for another machine: GStreamer's test picture where a CSI camera's sensor would be, and
+its own decoder in the place of the Jetson's.
 
 Everything else of the pipeline is what runs on the Jetson: caps, conversion, Matroska, the pipe, the process.
 """
@@ -31,6 +32,8 @@ words = []
 for word in sys.argv[1:]:
     if word == "nvarguscamerasrc":
         words += ["videotestsrc", "is-live=true", "pattern=smpte"]
+    elif word == "nvv4l2decoder":
+        words += ["openh264dec"]
     elif word == "nvvidconv":
         words += ["videoconvert"]
     elif word in TURNS:

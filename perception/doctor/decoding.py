@@ -1,4 +1,4 @@
-"""What pictures are decoded with: FFmpeg, on the CPU or by a card's NVDEC. A Jetson's decoder is not used yet."""
+"""What pictures are decoded with: FFmpeg on the CPU, and network cameras by NVIDIA's hardware where it is proven."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from perception.doctor.kind import Kind
 GROUP = Group("codecs")
 NAMES = {"h264": "H.264", "hevc": "HEVC", "mjpeg": "JPEG"}
 NVV4L2 = ("gst-inspect-1.0", "--exists", "nvv4l2decoder")
-NOT_USED_YET = "not used yet: FFmpeg decodes"
 
 
 def look(machine: Machine, kind: Kind) -> Iterator[Finding]:
@@ -39,11 +38,7 @@ def _nvdec(machine: Machine, kind: Kind) -> Finding:
     name = "NVDEC"
     if kind.is_jetson or not kind.has_card:
         return GROUP.not_needed(name, "for GPUs on cards" if kind.is_jetson else "no NVIDIA GPU")
-    module = machine.module("av")
-    proven = [NAMES[codec] for codec in (module.details.get("nvdec", ()) if module else ()) if codec in NAMES]
-    if not proven:
-        return GROUP.not_needed(name, "does not decode as the CPU does here, so FFmpeg decodes on the CPU")
-    return GROUP.ok(name, f"decodes {', '.join(proven)} of network cameras, as the CPU does")
+    return _hardware(machine, name, "the driver has no libnvcuvid.so.1")
 
 
 def _nvv4l2decoder(machine: Machine, kind: Kind) -> Finding:
@@ -51,7 +46,15 @@ def _nvv4l2decoder(machine: Machine, kind: Kind) -> Finding:
     if not kind.is_jetson:
         return GROUP.not_needed(name, "no Jetson")
     ran = machine.run(*NVV4L2)
-    if ran is None or ran.code:
-        lacks = "no GStreamer tools" if ran is None else "GStreamer does not have it"
-        return GROUP.not_needed(name, f"{lacks}, and {NOT_USED_YET}")
-    return GROUP.ok(name, f"GStreamer has it; {NOT_USED_YET}")
+    lacks = "no GStreamer tools" if ran is None else "GStreamer does not have it"
+    return _hardware(machine, name, lacks if ran is None or ran.code else "")
+
+
+def _hardware(machine: Machine, name: str, lacks: str) -> Finding:
+    """What hardware decodes of network cameras; where it does not, FFmpeg does, so nothing is missing."""
+    module = machine.module("av")
+    hardware = module.details.get("hardware", {}) if module else {}
+    if proven := [NAMES[codec] for codec in hardware.get(name, ()) if codec in NAMES]:
+        return GROUP.ok(name, f"decodes {', '.join(proven)} of network cameras, as the CPU does")
+    why = "does not decode a test clip as the CPU does" if name in hardware else lacks or "was not tried"
+    return GROUP.not_needed(name, f"{why}: FFmpeg decodes on the CPU")

@@ -50,10 +50,9 @@ def details(name: str, module: Any) -> dict[str, Any]:
         found = {match[1] for one in distributions() if (match := wheel.match(one.metadata["Name"] or ""))}
         return {"cuda": max(found, key=int)} if found else {}
     if name == "av":
-        from sensors.cameras import nvdec
+        from sensors.cameras.hardware import proven
 
-        proven = [codec for codec in nvdec.CODECS if nvdec.is_proven(codec)]
-        return {"decoders": codecs(module, "r"), "encoders": codecs(module, "w"), "nvdec": proven}
+        return {"decoders": codecs(module, "r"), "encoders": codecs(module, "w"), "hardware": proven()}
     return {}
 
 

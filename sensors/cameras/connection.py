@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import av
 
+from sensors.cameras.hardware import decoder_of
 from sensors.cameras.left_behind import may_be_left_behind
-from sensors.cameras.nvdec import decoder_of
 from sensors.cameras.stamps import Clock
 from sensors.drives.decoding import CODECS_THAT_HIDE, Outcome, decoded, item_of, new_packet, settled
 from sensors.drives.packets import WaitingPackets
@@ -142,7 +142,10 @@ class Connection:
         return Lost("ended the stream", "look whether it is on")
 
     def _outcomes(self, container: Any, stream: Any) -> Iterator[Outcome]:
-        decoder = decoder_of(stream)
+        with decoder_of(stream) as decoder:
+            yield from self._decoded(container, stream, decoder)
+
+    def _decoded(self, container: Any, stream: Any, decoder: Any) -> Iterator[Outcome]:
         waiting = WaitingPackets(may_hide=decoder.name in CODECS_THAT_HIDE)
         for number, coded in enumerate(container.demux(stream)):
             if self._left.is_set():

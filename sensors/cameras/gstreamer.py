@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import av
 
-GST_LAUNCH = "gst-launch-1.0"
+GST_LAUNCH, GST_INSPECT = "gst-launch-1.0", "gst-inspect-1.0"
 
 _BUFFER = 1 << 20  # bytes; also the largest pipe that Linux gives to anybody
 _TO_LOOK_S = 0.2  # between looks whether somebody still wants pictures
@@ -48,11 +48,13 @@ class Pipeline:
     """One that runs: what PyAV's container is to a reader, and on leaving it is gone. For one thread.
 
     `elements`: the pipeline's words up to raw I420 pictures. `is_left`: nobody wants its pictures any more. `silent_s`:
-    how long it may give nothing. Raises `PipelineError` here and on reading, `av.FFmpegError` where what comes is not
-    what was asked for.
+    how long it may give nothing. `inherited`: descriptors that it takes over. Raises `PipelineError` here and on
+    reading, `av.FFmpegError` where what comes is not what was asked for.
     """
 
-    def __init__(self, elements: Sequence[str], is_left: Callable[[], bool], silent_s: float) -> None:
+    def __init__(
+        self, elements: Sequence[str], is_left: Callable[[], bool], silent_s: float, inherited: Sequence[int] = ()
+    ) -> None:
         pictures, writing = os.pipe()
         talk, talking = os.pipe()
         try:
@@ -63,7 +65,7 @@ class Pipeline:
                 stdin=subprocess.DEVNULL,
                 stdout=talking,  # drivers talk there too, so the pictures have a way of their own
                 stderr=talking,
-                pass_fds=(writing,),
+                pass_fds=(writing, *inherited),
                 start_new_session=True,  # Ctrl-C of a terminal is the program's to handle
                 env=os.environ | {"LC_ALL": "C"},
             )
@@ -72,8 +74,8 @@ class Pipeline:
             os.close(talk)
             raise
         finally:
-            os.close(writing)
-            os.close(talking)
+            for descriptor in (writing, talking, *inherited):
+                os.close(descriptor)
         self._pipe = _Pipe(pictures, talk, is_left, silent_s)
         try:
             self._container: Any = av.open(

@@ -124,7 +124,7 @@ def test_nothing_of_a_jetson_is_missed_where_there_is_none_and_nothing_of_a_desk
 
 def test_a_cards_decoder_counts_where_it_was_proven() -> None:
     assert finding(examined("rtx_desktop"), "NVDEC").verdict is NOT_NEEDED, "nobody has seen it there"
-    av = {"version": "19.0.2", "details": {"decoders": ["h264"], "nvdec": ["h264", "hevc"]}}
+    av = {"version": "19.0.2", "details": {"decoders": ["h264"], "hardware": {"NVDEC": ["h264", "hevc"]}}}
     said = finding(examined("rtx_desktop", modules={"av": av}), "NVDEC")
     assert (said.verdict, said.found) == (OK, "decodes H.264, HEVC of network cameras, as the CPU does")
 
