@@ -10,10 +10,13 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
 REAL = shutil.which("gst-launch-1.0") or ""
+HAS_DECODER = bool(REAL) and subprocess.run(["gst-inspect-1.0", "--exists", "openh264dec"], check=False).returncode == 0
+WHY_NO_DECODER = "needs GStreamer's openh264dec: apt install gstreamer1.0-plugins-bad"
 WHY_NOT = "needs gst-launch-1.0: apt install gstreamer1.0-tools gstreamer1.0-plugins-good"
 
 _LAUNCH = f"""#!{sys.executable}

@@ -17,7 +17,7 @@ import av
 import drive_media
 import numpy as np
 import pytest
-from csi_camera import REAL, WHY_NOT, CsiCameras
+from csi_camera import HAS_DECODER, WHY_NO_DECODER, CsiCameras
 from test_reconnecting import PATIENCE, FileCamera
 
 from sensors.cameras import hardware, nvdec, nvv4l2
@@ -46,8 +46,8 @@ def video(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def jetson(tmp_path: Path) -> Iterator[CsiCameras]:
-    if not REAL:
-        pytest.skip(WHY_NOT)
+    if not HAS_DECODER:
+        pytest.skip(WHY_NO_DECODER)
     with CsiCameras(tmp_path / "jetson") as cameras:
         yield cameras
 
