@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ KINDS = (
     Kind("nvv4l2decoder", nvv4l2.is_there, nvv4l2.Nvv4l2Decoder),
 )
 _FAILURES = (av.FFmpegError, ValueError, NotImplementedError, OSError)
+_proving = threading.Lock()  # cameras that connect together wait for one proof
 _distrusted: set[tuple[str, str]] = set()  # kind and codec that were proven and failed later
 
 
@@ -112,7 +114,8 @@ def is_proven(kind: Kind, codec: str) -> bool:
     """Whether this hardware may decode this codec here. The first time it is tried, a fraction of a second."""
     if codec not in _ENCODERS or (kind.name, codec) in _distrusted or os.environ.get(SWITCH, "").lower() == "cpu":
         return False
-    return kind.is_there() and _sees_the_same(kind, codec)
+    with _proving:
+        return kind.is_there() and _sees_the_same(kind, codec)
 
 
 @functools.cache
