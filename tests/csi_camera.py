@@ -20,13 +20,15 @@ WHY_NO_DECODER = "needs GStreamer's openh264dec: apt install gstreamer1.0-plugin
 WHY_NOT = "needs gst-launch-1.0: apt install gstreamer1.0-tools gstreamer1.0-plugins-good"
 
 _LAUNCH = f"""#!{sys.executable}
-import os, pathlib, sys
+import os, pathlib, sys, time
 
 here = pathlib.Path(__file__).parent
 (here / "asked").write_text("\\n".join(sys.argv[1:]))
 (here / "pid").write_text(str(os.getpid()))
 print("GST_ARGUS: Creating output stream", flush=True)
-says = here / "says"
+says, starts_late = here / "says", here / "starts_late"
+if starts_late.exists():
+    time.sleep(float(starts_late.read_text()))
 if says.exists():
     print(says.read_text(), flush=True)
     sys.exit(0)
@@ -82,6 +84,10 @@ class CsiCameras:
             says.unlink()
         else:
             says.write_text(text)
+
+    def start_late(self, seconds: float) -> None:
+        """Let a pipeline give nothing for a while at first, as Argus takes its time."""
+        (self._folder / "starts_late").write_text(str(seconds))
 
     def freeze(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)

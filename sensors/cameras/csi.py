@@ -59,11 +59,11 @@ class CsiCamera:
         self._patience = patience
 
     def open(self, is_left: Callable[[], bool]) -> Any:
-        return Pipeline(elements(self._address), is_left, self._patience.stall_s)
+        return Pipeline(elements(self._address), is_left, self._patience.first_picture_s, self._patience.stall_s)
 
     def why(self, error: Exception) -> Lost:
         if isinstance(error, Silent):
-            return Lost(f"gave no picture for {self._patience.stall_s:g} s", _DAEMON)
+            return Lost("gave no picture for too long", _DAEMON)
         told = str(error)
         for said, (what, remedy, is_final) in _MEANT.items():
             if said in told.lower():

@@ -47,13 +47,18 @@ def is_installed() -> bool:
 class Pipeline:
     """One that runs: what PyAV's container is to a reader, and on leaving it is gone. For one thread.
 
-    `elements`: the pipeline's words up to raw I420 pictures. `is_left`: nobody wants its pictures any more. `silent_s`:
-    how long it may give nothing. `inherited`: descriptors that it takes over. Raises `PipelineError` here and on
-    reading, `av.FFmpegError` where what comes is not what was asked for.
+    `elements`: the pipeline's words up to raw I420 pictures. `is_left`: nobody wants its pictures any more. `first_s`:
+    how long it may take to give anything, `silent_s`: to give more. `inherited`: descriptors that it takes over. Raises
+    `PipelineError` here and on reading, `av.FFmpegError` where what comes is not what was asked for.
     """
 
     def __init__(
-        self, elements: Sequence[str], is_left: Callable[[], bool], silent_s: float, inherited: Sequence[int] = ()
+        self,
+        elements: Sequence[str],
+        is_left: Callable[[], bool],
+        first_s: float,
+        silent_s: float,
+        inherited: Sequence[int] = (),
     ) -> None:
         pictures, writing = os.pipe()
         talk, talking = os.pipe()
@@ -76,7 +81,7 @@ class Pipeline:
         finally:
             for descriptor in (writing, talking, *inherited):
                 os.close(descriptor)
-        self._pipe = _Pipe(pictures, talk, is_left, silent_s)
+        self._pipe = _Pipe(pictures, talk, is_left, first_s, silent_s)
         try:
             self._container: Any = av.open(
                 self._pipe, format="matroska", buffer_size=_BUFFER, options={"fpsprobesize": "0"}
@@ -127,24 +132,25 @@ class Pipeline:
 class _Pipe:
     """The reading ends of a pipeline, for PyAV, that do not wait for ever."""
 
-    def __init__(self, pictures: int, talk: int, is_left: Callable[[], bool], silent_s: float) -> None:
+    def __init__(self, pictures: int, talk: int, is_left: Callable[[], bool], first_s: float, silent_s: float) -> None:
         self._pictures: BinaryIO = os.fdopen(pictures, "rb", buffering=0)
         self._talk: BinaryIO = os.fdopen(talk, "rb", buffering=0)
         os.set_blocking(talk, False)
         self._open = [self._pictures, self._talk]
         self._said = b""
         self._is_left = is_left
-        self._silent_s = silent_s
+        self._wait_s, self._silent_s = first_s, silent_s
         self.is_silent = False  # as long as was waited
 
     def read(self, size: int) -> bytes:
         """Give what there is; nothing once it has ended, is left, or was silent for too long."""
-        until_s = time.monotonic() + self._silent_s
+        until_s = time.monotonic() + self._wait_s
         while not (self._is_left() or self.is_silent):
             ready, _, _ = select.select(self._open, [], [], _TO_LOOK_S)
             if self._talk in ready:
                 self._listen()
             if self._pictures in ready:
+                self._wait_s = self._silent_s
                 return self._pictures.read(size)
             self.is_silent = time.monotonic() > until_s
         return b""

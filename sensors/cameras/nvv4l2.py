@@ -124,7 +124,7 @@ class Nvv4l2Decoder:
 
     def _read(self, elements: tuple[str, ...], reading: int) -> None:
         try:
-            with Pipeline(elements, self._is_closed.is_set, _SILENT_S, (reading,)) as pipeline:
+            with Pipeline(elements, self._is_closed.is_set, _SILENT_S, _SILENT_S, (reading,)) as pipeline:
                 for packet in pipeline.demux(pipeline.streams.video[0]):
                     for picture in packet.decode():
                         self._pictures.put(picture)
