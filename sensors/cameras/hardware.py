@@ -25,7 +25,7 @@ from sensors.cameras import nvdec, nvv4l2
 
 SWITCH = "EDGE_PERCEPTION_DECODER"  # in the environment; `cpu` keeps hardware out
 
-_ENCODERS = {"h264": "libx264", "hevc": "libx265"}  # codecs that are tried, and what codes a clip to try them on
+_ENCODERS = {"h264": "libx264", "hevc": "libx265"}  # what codes a clip to try each codec on
 _CLIP_SIZE, _CLIP_PICTURES = (320, 192), 12
 _NEARLY = 2  # of 255: a chip that converts between layouts may round otherwise
 _PACKETS_WITHOUT_A_PICTURE = 60
@@ -47,12 +47,14 @@ class Kind:
     name: str
     is_there: Callable[[], bool]
     open: Callable[[Any], Decoder]  # a decoder for a stream of PyAV
+    codecs: tuple[str, ...] = nvdec.CODECS
 
 
 KINDS = (
     Kind("NVDEC", nvdec.is_there, nvdec.NvdecDecoder),
-    Kind("nvv4l2decoder", nvv4l2.is_there, nvv4l2.Nvv4l2Decoder),
+    Kind("nvv4l2decoder", nvv4l2.is_there, nvv4l2.Nvv4l2Decoder, nvv4l2.CODECS),
 )
+# PyAV says with NotImplementedError that its FFmpeg has no such hardware for a codec.
 _FAILURES = (av.FFmpegError, ValueError, NotImplementedError, OSError)
 _proving = threading.Lock()  # cameras that connect together wait for one proof
 _distrusted: set[tuple[str, str]] = set()  # kind and codec that were proven and failed later
@@ -107,12 +109,12 @@ class GivesWay:
 
 def proven() -> dict[str, list[str]]:
     """What hardware of this machine may decode which codecs, by its name."""
-    return {kind.name: [codec for codec in _ENCODERS if is_proven(kind, codec)] for kind in KINDS if kind.is_there()}
+    return {kind.name: [codec for codec in kind.codecs if is_proven(kind, codec)] for kind in KINDS if kind.is_there()}
 
 
 def is_proven(kind: Kind, codec: str) -> bool:
     """Whether this hardware may decode this codec here. The first time it is tried, a fraction of a second."""
-    if codec not in _ENCODERS or (kind.name, codec) in _distrusted or os.environ.get(SWITCH, "").lower() == "cpu":
+    if codec not in kind.codecs or (kind.name, codec) in _distrusted or os.environ.get(SWITCH, "").lower() == "cpu":
         return False
     with _proving:
         return kind.is_there() and _sees_the_same(kind, codec)

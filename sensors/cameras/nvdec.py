@@ -11,6 +11,8 @@ from typing import Any
 import av
 from av.codec.hwaccel import HWAccel
 
+CODECS = ("h264", "hevc")
+
 _LIBRARIES = ("libcuda.so.1", "libnvcuvid.so.1")  # the driver's; a Jetson Orin has no libnvcuvid
 
 

@@ -19,6 +19,8 @@ import av
 
 from sensors.cameras.gstreamer import GST_INSPECT, Pipeline, PipelineError, is_installed
 
+CODECS = ("h264",)  # FLV of older GStreamers carries no HEVC
+
 _LATEST_S = 0.015  # that a picture is waited for behind its packet; else it comes with the next one, a period later
 _WRITE_S = 1.0  # for the pipeline to take a packet
 _SILENT_S = 3600.0  # pictures come when packets go in: silence is judged by who feeds it
@@ -41,14 +43,9 @@ def is_there() -> bool:
 
 
 class Nvv4l2Decoder:
-    """One H.264 stream's decoder.
-
-    Raises `NotImplementedError` for others, OSError or `av.FFmpegError` where it does not start, or takes nothing more.
-    """
+    """One H.264 stream's decoder. Raises OSError or `av.FFmpegError` where it does not start, or takes nothing more."""
 
     def __init__(self, stream: Any) -> None:
-        if stream.codec_context.name != "h264":
-            raise NotImplementedError(stream.codec_context.name)  # FLV of older GStreamers has no other
         self._time_base: Fraction = stream.time_base
         self._first: int | None = None  # ticks
         self._ticks: dict[int, int] = {}  # of packets by their ms in the pipe

@@ -112,6 +112,7 @@ def test_what_is_not_there_is_not_taken(video: Path, monkeypatch: pytest.MonkeyP
 def test_a_person_may_keep_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hardware.is_proven(STAND_IN, "h264")
     assert not hardware.is_proven(STAND_IN, "mjpeg")
+    assert not hardware.is_proven(Kind("nvv4l2decoder", lambda: True, CpuDecoder, nvv4l2.CODECS), "hevc")
     monkeypatch.setenv("EDGE_PERCEPTION_DECODER", "cpu")
     assert not hardware.is_proven(STAND_IN, "h264")
 

@@ -15,7 +15,7 @@ def bench(
     bundle: Annotated[Path | None, typer.Argument(metavar="[BUNDLE]", help=OR_DEFAULT)] = None,
     engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or tensorrt_rtx.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
-    in_flight: Annotated[int, typer.Option(min=1, max=16, help="Inferences at once; what a run has is 2.")] = 2,
+    in_flight: Annotated[int, typer.Option(min=1, max=16, help="Inferences at once; a run has 2, on a GPU 3.")] = 2,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure.")] = 3.0,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
