@@ -21,16 +21,18 @@ from engines.settings_file import SettingsError, Strict, parse
 
 SETTINGS, MODEL, LABELS, PASSPORT = "bundle.toml", "model.onnx", "labels.txt", "passport.json"
 _HASHED = (SETTINGS, MODEL, LABELS)
+MAX_BATCH = 64  # a slot's memory is made for it; more crops than that are looked at in turns
 _MAX_INPUT = 8192  # pixels a side; a hostile file must not make us allocate more than 200 million floats
 
 
 class InputSettings(Strict):
-    """The network's image input."""
+    """The network's image input. `batch`: images that go in at once at most, where its batch axis is free."""
 
     width: Annotated[int, Field(ge=1, le=_MAX_INPUT)]
     height: Annotated[int, Field(ge=1, le=_MAX_INPUT)]
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     colour: Literal["BGR", "RGB"]
+    batch: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 1
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]

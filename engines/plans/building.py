@@ -11,9 +11,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engines.errors import BundleError, EngineError
+from engines.plans.dla import DlaBuild, set_ranges, told
 from engines.plans.layer_report import builder_table, inspector_table
 from engines.plans.timing_cache import keep
 from engines.tensorrt_library import Library, has, log_of
@@ -23,23 +24,37 @@ _SAY_EVERY_S = 5.0
 Shape = tuple[int, ...]
 
 
+class Shapes(NamedTuple):
+    """Of a dynamic input: what it takes at least, what kernels are chosen for, what it takes at most."""
+
+    least: Shape
+    usual: Shape
+    most: Shape
+
+
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """What is asked of the builder. `weakly_fp16`: halves by a flag, where types do not bind. `dla`: a core."""
+    """What is asked of the builder.
+
+    `weakly_fp16`: halves by a flag, where types do not bind. `dla`: a core. `scales`: by tensor, for a network without
+    Q/DQ (see `implicit_scales`).
+    """
 
     int8: bool
     weakly_fp16: bool
     workspace_bytes: int
     dla: int | None = None
+    scales: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A plan, the builder's layer table (see `layer_report`), the flags that were set."""
+    """A plan, the builder's layer table (see `layer_report`), the flags that were set, what was said of a DLA."""
 
     plan: bytes
     rows: list[tuple[str, str]]
     flags: tuple[str, ...]
+    dla: DlaBuild | None = None
 
 
 class _Watch:
@@ -78,7 +93,7 @@ class _Watch:
 def build_plan(
     library: Library,
     model: bytes,
-    shapes: Mapping[str, Shape],
+    shapes: Mapping[str, Shapes],
     settings: BuildSettings,
     cache: Path,
     say: Callable[[str], None],
@@ -101,12 +116,15 @@ def build_plan(
     flags: list[str] = []
     network = builder.create_network(_network_flags(library, settings, flags))
     parser = trt.OnnxParser(network, log)
+    if settings.dla is not None and has(trt, "OnnxParserFlag", "ADJUST_FOR_DLA"):
+        parser.set_flag(trt.OnnxParserFlag.ADJUST_FOR_DLA)
     if not parser.parse(model):
         raise BundleError("model.onnx", f"is refused by {library.flavor}: {_parser_error(parser)}", "see README, Plans")
     if network.num_outputs == 0:
         raise BundleError("model.onnx", "holds no network", "import the network again")
     config = builder.create_builder_config()
     _configure(library, builder, config, settings, flags)
+    in_int8 = [] if settings.scales is None else set_ranges(trt, network, settings.scales)
     _set_profile(builder, network, config, shapes)
     timed = None
     if has(config, "create_timing_cache"):
@@ -124,8 +142,9 @@ def build_plan(
     if timed is not None:
         keep(cache, bytes(timed.serialize()))
     content = bytes(plan)
-    rows = builder_table(text for _, text in log.lines)
-    return Built(content, rows or _inspected(library, log, content), tuple(flags))
+    said = [text for _, text in log.lines]
+    rows = builder_table(said) or _inspected(library, log, content, settings.dla)
+    return Built(content, rows, tuple(flags), None if settings.dla is None else told(said, in_int8))
 
 
 def _network_flags(library: Library, settings: BuildSettings, flags: list[str]) -> int:
@@ -133,7 +152,7 @@ def _network_flags(library: Library, settings: BuildSettings, flags: list[str]) 
     bits = 0
     if hasattr(names, "EXPLICIT_BATCH"):  # the only way in 8.6, without effect in 10, gone in 11
         bits |= 1 << int(names.EXPLICIT_BATCH)
-    if library.strongly_typed and not settings.weakly_fp16:
+    if library.strongly_typed and not settings.weakly_fp16 and settings.scales is None:
         flags.append("STRONGLY_TYPED")
         if hasattr(names, "STRONGLY_TYPED"):
             bits |= 1 << int(names.STRONGLY_TYPED)
@@ -157,20 +176,22 @@ def _configure(library: Library, builder: Any, config: Any, settings: BuildSetti
         config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = settings.dla
         wanted.append("GPU_FALLBACK")
+    if settings.scales is not None:
+        wanted.append("PREFER_PRECISION_CONSTRAINTS")
     for name in wanted:
         if has(trt, "BuilderFlag", name):
             config.set_flag(getattr(trt.BuilderFlag, name))
             flags.append(name)
 
 
-def _set_profile(builder: Any, network: Any, config: Any, shapes: Mapping[str, Shape]) -> None:
+def _set_profile(builder: Any, network: Any, config: Any, shapes: Mapping[str, Shapes]) -> None:
     profile = None
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
         if -1 not in tuple(tensor.shape):
             continue
         profile = profile or builder.create_optimization_profile()
-        profile.set_shape(tensor.name, shapes[tensor.name], shapes[tensor.name], shapes[tensor.name])
+        profile.set_shape(tensor.name, *shapes[tensor.name])
     if profile is not None:
         config.add_optimization_profile(profile)
 
@@ -215,11 +236,14 @@ def _parser_error(parser: Any) -> str:
     return f"{operator}{where}: {error.desc().strip().splitlines()[0]}"
 
 
-def _inspected(library: Library, log: Any, plan: bytes) -> list[tuple[str, str]]:
+def _inspected(library: Library, log: Any, plan: bytes, dla: int | None) -> list[tuple[str, str]]:
     """The inspector's table; it wants the GPU, and is not asked where TensorRT for RTX wrote its own."""
     if library.flavor != "tensorrt" or not has(library.trt, "LayerInformationFormat", "JSON"):
         return []
-    engine = library.trt.Runtime(log).deserialize_cuda_engine(plan)
+    runtime = library.trt.Runtime(log)
+    if dla is not None:
+        runtime.DLA_core = dla
+    engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         return []
     return inspector_table(

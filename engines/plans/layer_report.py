@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from engines.plans.dla import DlaBuild
 from engines.quantize.lint import FAULTS, lint
 
 _ROW = re.compile(
@@ -29,20 +30,22 @@ _MOVES = ("Resize", "Concat", "MaxPool", "Reshape", "Transpose", "Slice", "Upsam
 class LayerPrecision:
     """A convolution. `runs_in`: `int8`, `int8-misread` (other numbers than were meant), `float`, `unknown`.
 
-    `why` is what the graph has to do with it.
+    `why` is what the graph has to do with it; `on_dla` whether it is in a piece that a DLA runs.
     """
 
     name: str
     has_scales: bool
     runs_in: str
     why: tuple[str, ...] = ()
+    on_dla: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LayerReport:
-    """Every convolution of a network."""
+    """Every convolution of a network. `is_for_dla`: the plan is for one, and its builder told what runs there."""
 
     layers: tuple[LayerPrecision, ...]
+    is_for_dla: bool = False
 
     @property
     def int8(self) -> int:
@@ -60,17 +63,29 @@ class LayerReport:
         return self.int8 / len(self.layers) if self.layers else 0.0
 
     @property
+    def on_dla(self) -> int:
+        """Convolutions that a DLA runs; the others of a plan for one fell back to the GPU."""
+        return sum(layer.on_dla for layer in self.layers)
+
+    @property
+    def dla_share(self) -> float:
+        """Of all convolutions, those on the DLA; 0 for none."""
+        return self.on_dla / len(self.layers) if self.layers else 0.0
+
+    @property
     def surprises(self) -> list[LayerPrecision]:
         """Convolutions with scales that do not run as meant."""
         return [layer for layer in self.layers if layer.has_scales and (layer.runs_in != "int8" or layer.why)]
 
     def facts(self) -> dict[str, Any]:
         """For a passport."""
+        where = {"on_dla": self.on_dla, "dla_share": round(self.dla_share, 4)} if self.is_for_dla else {}
         return {
             "convolutions": len(self.layers),
             "with_scales": self.intended,
             "in_int8": self.int8,
             "int8_share": round(self.share, 4),
+            **where,
             "not_as_meant": {layer.name: list(layer.why) for layer in self.surprises},
         }
 
@@ -86,7 +101,10 @@ def builder_table(messages: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def inspector_table(text: str) -> list[tuple[str, str]]:
-    """The same of an inspector's JSON (TensorRT 8.6 to 11): the format of the first input says its type."""
+    """The same of an inspector's JSON (TensorRT 8.6 to 11): the format of the first input says its type.
+
+    What a ForeignNode takes says nothing of the layers inside it: theirs is "?".
+    """
     layers = json.loads(text).get("Layers", [])
     rows = []
     for layer in layers:
@@ -94,12 +112,15 @@ def inspector_table(text: str) -> list[tuple[str, str]]:
             continue
         first = (layer.get("Inputs") or [{}])[0]
         kind = str(first.get("DataType") or first.get("Format/Datatype") or first.get("Format") or "?")
+        if "ForeignNode" in str(layer.get("Name")):
+            kind = "?"
         rows.append((json.dumps(layer), kind))
     return rows
 
 
-def layer_report(proto: Any, rows: list[tuple[str, str]]) -> LayerReport:
+def layer_report(proto: Any, rows: list[tuple[str, str]], dla: DlaBuild | None = None) -> LayerReport:
     """Say for each convolution of an `onnx.ModelProto` what it became. `rows` may be empty: then nobody knows."""
+    on_gpu = None if dla is None else dla.fell_back
     producers = {output: node for node in proto.graph.node for output in node.output}
     faults: dict[str, list[str]] = {}
     for fault in lint(proto):
@@ -110,25 +131,34 @@ def layer_report(proto: Any, rows: list[tuple[str, str]]) -> LayerReport:
             continue
         name = node.name or node.output[0]
         scaled = any(_is_dequantised(producers, tensor) for tensor in node.input[:2])
-        runs_in = _precision(name, rows)
+        is_on_dla = on_gpu is not None and not any(_names(row, name) for row in on_gpu)
+        runs_in = _precision(name, rows) if dla is None or not is_on_dla else dla.precision(name)
         kinds = faults.get(name, [])
         if runs_in == "int8" and _MISREAD.intersection(kinds):
             runs_in = "int8-misread"
         why = [_reason(kind, node, producers) for kind in kinds]
         if scaled and not why and runs_in == "float":
-            why.append("this builder has no INT8 kernel for it on this GPU")
-        layers.append(LayerPrecision(name, scaled, runs_in, tuple(why)))
-    return LayerReport(tuple(layers))
+            why.append(
+                "no range of its output follows from the scales"
+                if dla is not None and name not in dla.asked_in_int8
+                else f"this builder has no INT8 kernel for it on this {'DLA' if is_on_dla else 'GPU'}"
+            )
+        layers.append(LayerPrecision(name, scaled, runs_in, tuple(why), is_on_dla))
+    return LayerReport(tuple(layers), on_gpu is not None)
 
 
 def _precision(name: str, rows: list[tuple[str, str]]) -> str:
     if not rows:
         return "unknown"
-    whole = re.compile(rf"(?<![\w/.]){re.escape(name)}(?![\w/.])")
-    kinds = [kind for text, kind in rows if whole.search(text)]
+    kinds = [kind for text, kind in rows if kind != "?" and _names(text, name)]
     if not kinds:
         return "unknown"
     return "int8" if any("int8" in kind.lower() for kind in kinds) else "float"
+
+
+def _names(text: str, name: str) -> bool:
+    """Whether a row names this layer, and not one whose name only holds it."""
+    return re.search(rf"(?<![\w/.]){re.escape(name)}(?![\w/.])", text) is not None
 
 
 def _is_dequantised(producers: dict[str, Any], tensor: str) -> bool:

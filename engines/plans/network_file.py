@@ -13,6 +13,12 @@ def has_scales(proto: Any) -> bool:
     return any(node.op_type == "DequantizeLinear" for node in proto.graph.node)
 
 
+def name_nodes(proto: Any) -> None:
+    """Name each nameless node after its first output, in place, so that what a builder says of it can be found."""
+    for node in proto.graph.node:
+        node.name = node.name or node.output[0]
+
+
 def expand_weights(proto: Any) -> int:
     """Turn each S8 weight behind a DequantizeLinear into float behind Q and DQ, in place; give their number.
 

@@ -14,7 +14,8 @@ from engines.errors import EngineError
 from engines.gpu import find_gpu
 from engines.importing import ImportOptions, import_network
 from engines.inference import decoder_for, found_on
-from engines.plans.build import PlanRequest, build
+from engines.plans.build import build
+from engines.plans.preparing import PlanRequest
 from engines.results import Detections, Thresholds
 from engines.runtime import open_engine
 from engines.tensorrt_library import FLAVORS, open_library

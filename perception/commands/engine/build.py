@@ -25,6 +25,9 @@ def build(
     require_int8: Annotated[
         float, typer.Option(min=0, max=1, metavar="SHARE", help="Refuse where a smaller share of convolutions is INT8.")
     ] = 0.0,
+    require_dla: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SHARE", help="Refuse where fewer convolutions are on the DLA.")
+    ] = 0.0,
     workspace: Annotated[int, typer.Option(min=16, metavar="MIB", help="Memory that the builder may try with.")] = 1024,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: in the bundle's plans/.")
@@ -37,20 +40,22 @@ def build(
     A plan is good for one version of TensorRT and one kind of GPU: build it where it will run. Ctrl-C leaves nothing.
     """
     from engines.bundle import load_bundle
-    from engines.plans.build import PlanRequest
     from engines.plans.build import build as make
+    from engines.plans.preparing import PlanRequest
     from engines.tensorrt_library import FLAVORS
     from perception.errors import UsageError
 
     for option, value, allowed in (("--flavor", flavor, FLAVORS), ("--precision", precision, ("int8", "fp16"))):
         if value not in allowed:
             raise UsageError(f"{option} {value}", "is unknown", f"use one of {', '.join(allowed)}")
+    if require_dla and not device.startswith("dla"):
+        raise UsageError("--require-dla", f"is for plans of a DLA, and --device is {device}", "add --device dla:0")
     began_s = time.monotonic()
 
     def say(line: str) -> None:
         print(f"{time.monotonic() - began_s:5.0f} s  {line}", file=sys.stderr, flush=True)
 
-    request = PlanRequest(flavor, device, precision, require_int8, workspace)
+    request = PlanRequest(flavor, device, precision, require_int8, require_dla, workspace)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         plan = make(load_bundle(bundle), request, output, replace_existing=force, say=say)
@@ -71,6 +76,10 @@ def build(
         f"  {report.int8} of {len(report.layers)} convolutions in INT8 ({report.share:.1%}); "
         f"{report.intended} have scales"
     )
+    if report.is_for_dla:
+        on_gpu = [layer.name for layer in report.layers if not layer.on_dla]
+        behind = f"; on the GPU: {', '.join(on_gpu)}" if on_gpu else ""
+        print(f"  {report.on_dla} of them on the DLA ({report.dla_share:.1%}){behind}")
     for layer in report.surprises:
         print(f"  {layer.name} runs in {layer.runs_in}: {'; '.join(layer.why) or 'the builder does not tell'}")
     in_float = [layer.name for layer in report.layers if not layer.has_scales]

@@ -18,8 +18,9 @@ from engines.errors import BundleError, EngineError, PlanRefusedError
 from engines.gpu import Gpu
 from engines.plan_file import read_plan
 from engines.plans import build as plans_build
-from engines.plans.build import PlanRequest, build
+from engines.plans.build import build
 from engines.plans.building import _in_thread, _Watch
+from engines.plans.preparing import PlanRequest
 
 pytest.importorskip("tensorrt_rtx", reason="builds real plans: pip install 'edge-perception[tensorrt_rtx]'")
 
@@ -74,7 +75,7 @@ def test_each_silent_fault_is_named_and_refused_by_a_required_share(fault: str, 
 
 def test_a_free_batch_takes_the_bundles_size(tmp_path: Path) -> None:
     plan = build(bundle_of(tmp_path / "net", network(batch="N")), RTX)
-    assert plan.passport["shapes"] == {"image": [1, 3, 32, 32]}
+    assert plan.passport["shapes"] == {"image": {key: [1, 3, 32, 32] for key in ("least", "usual", "most")}}
 
 
 def test_halves_of_a_float_network(tmp_path: Path) -> None:

@@ -61,6 +61,29 @@ def test_halves_are_a_flag_until_11(bindings: tuple[str, Path]) -> None:
     assert flags == (["STRONGLY_TYPED", "GPU_FALLBACK"] if version.startswith("11.") else ["FP16", "GPU_FALLBACK"])
 
 
+def test_a_dla_gets_ranges_until_11_and_the_networks_own_types_from_then_on(bindings: tuple[str, Path]) -> None:
+    version, site = bindings
+    found = recorded(BUILDER, site, "int8", "dla")
+    if version.startswith("11."):
+        assert found["flags"] == ["STRONGLY_TYPED", "GPU_FALLBACK"]
+        assert found["ranges"] == found["precisions"] == {}
+        assert found["parser"] == ["set_flag"], "which may change what does not suit a DLA"
+        return
+    assert found["flags"] == ["INT8", "FP16", "GPU_FALLBACK", "PREFER_PRECISION_CONSTRAINTS"]
+    assert "STRONGLY_TYPED" not in found["network"]
+    assert found["ranges"] == {
+        "image": [pytest.approx(-12.7), pytest.approx(12.7)],
+        "between": [pytest.approx(-25.4), pytest.approx(25.4)],
+    }
+    assert found["precisions"] == {"first": "int8", "grown": "int8", "head": "half"}, "nothing says how far head goes"
+    assert found["in_int8"] == ["first", "grown"]
+
+
+def test_a_free_batch_is_built_for_all_that_the_bundle_takes(bindings: tuple[str, Path]) -> None:
+    found = recorded(BUILDER, bindings[1], "int8")
+    assert found["profile"] == [["image", [1, 3, 32, 32], [4, 3, 32, 32], [8, 3, 32, 32]]]
+
+
 def test_running_a_plan_calls_what_this_version_has(bindings: tuple[str, Path]) -> None:
     version, site = bindings
     found = recorded(RUNTIME, site)

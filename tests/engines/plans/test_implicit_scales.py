@@ -1,0 +1,253 @@
+"""Scales of every tensor, derived from those of a Q/DQ network: they cut off nothing that its own do not."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from drawn_networks import SHAPE, Drawing, concatenated, residual
+from hypothesis import given
+from hypothesis import strategies as st
+from int8_networks import STEP, network
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from simulated_dla import in_int8, simulated
+
+from engines.bundle import load_bundle
+from engines.datasets import open_dataset
+from engines.evaluate import evaluate
+from engines.plans.implicit_scales import LARGEST, ImplicitNetwork, _derive, _silu_takes, implicit
+from engines.quantize.placement import place, quantised
+from engines.quantize.ranges import measure_ranges
+
+ROAD = Path(__file__).parents[3] / "engines" / "bundles" / "road"
+
+
+def an_image(seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=SHAPE).astype(np.float32)
+
+
+def run(proto: Any, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found: NDArray[np.float32] = session.run(None, {"image": image})[0]
+    return found
+
+
+def drawn(name: str) -> Any:
+    """A drawn network in INT8."""
+    float_network = residual() if name == "residual" else concatenated(name)
+    placement = place(float_network)
+    ranges = measure_ranges(float_network, placement.tensors, lambda: [an_image(seed) for seed in range(4)], 1)
+    scales = {tensor: ranges.scale(tensor, "minmax") for tensor in placement.tensors}
+    return quantised(float_network, placement, scales)
+
+
+@pytest.mark.parametrize("name", ["residual", "Relu", "Silu"])
+def test_what_a_dla_computes_is_nearly_what_the_file_says(name: str) -> None:
+    explicit = drawn(name)
+    found = implicit(explicit)
+    onnx.checker.check_model(found.proto, full_check=True)
+    assert not any("Quantize" in node.op_type for node in found.proto.graph.node)
+    convolutions = {node.name for node in explicit.graph.node if node.op_type == "Conv"}
+    assert convolutions - set(in_int8(found)) == {"head"}, "its output is the network's: nothing says how far it goes"
+    right, as_float = run(explicit, an_image()), run(found.proto, an_image())
+    rounding = np.linalg.norm(right - as_float) / np.linalg.norm(as_float)
+    assert 0 < rounding < 0.05
+    error = np.linalg.norm(run(simulated(found), an_image()) - as_float) / np.linalg.norm(as_float)
+    assert error < max(2.5 * rounding, 0.02)
+
+
+def test_the_network_that_it_was_taken_from_stays_as_it_is() -> None:
+    explicit = network()
+    before = explicit.SerializeToString()
+    implicit(explicit)
+    assert explicit.SerializeToString() == before
+
+
+def test_weights_are_the_floats_that_they_were_read_as() -> None:
+    explicit = network()
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in explicit.graph.initializer}
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in implicit(explicit).proto.graph.initializer}
+    scale = stored["first.w/s"].reshape(-1, 1, 1, 1)
+    np.testing.assert_array_equal(found["first.w/int8/float"], stored["first.w/int8"].astype(np.float32) * scale)
+    assert not any(value.dtype == np.int8 for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("fault", "has_one"), [("", True), ("unsigned", False), ("activation-per-channel", False), ("weights-only", False)]
+)
+def test_only_a_pair_around_zero_for_the_whole_tensor_is_a_range(fault: str, has_one: bool) -> None:
+    found = implicit(network(fault))
+    assert found.scales["image"] == pytest.approx(STEP)
+    assert ("first_relu" in found.scales) is has_one
+    assert in_int8(found) == (["first"] if has_one else [])
+
+
+def test_a_tensor_read_in_two_scales_keeps_the_coarser() -> None:
+    found = implicit(network("after-unequal-concat"))
+    assert found.scales["first_relu"] == pytest.approx(STEP)
+    assert found.scales["aside_relu"] == pytest.approx(0.2)
+    assert found.scales["both"] == pytest.approx(0.2), "of what is joined the largest"
+    draw = Drawing()
+    for number, scale in enumerate((0.1, 0.3)):
+        draw.constant(f"s{number}", np.float32(scale))
+        draw.constant(f"z{number}", np.int8(0))
+        draw.node("QuantizeLinear", f"q{number}", "image", f"s{number}", f"z{number}")
+        draw.node("DequantizeLinear", f"d{number}", f"q{number}", f"s{number}", f"z{number}")
+    assert implicit(draw.proto(draw.node("Add", "sum", "d0", "d1"))).scales["image"] == pytest.approx(0.3)
+
+
+def test_a_pair_on_the_networks_output_leaves_its_name() -> None:
+    draw = Drawing()
+    draw.constant("s", np.float32(0.1))
+    draw.constant("z", np.int8(0))
+    draw.node("QuantizeLinear", "q", draw.conv("head", "image", (3, 4)), "s", "z")
+    explicit = draw.proto(draw.node("DequantizeLinear", "answer", "q", "s", "z"))
+    found = implicit(explicit)
+    assert [value.name for value in found.proto.graph.output] == ["answer"]
+    assert found.scales == {"head": pytest.approx(0.1)}
+    assert run(found.proto, an_image()).shape == (1, 4, 8, 8)
+
+
+def clipped(proto: Any, scales: dict[str, float]) -> Any:
+    """The network with each of these tensors cut off where its range ends."""
+    cut = onnx.ModelProto()
+    cut.CopyFrom(proto)
+    nodes, behind = [], {}
+
+    def clip(name: str) -> None:
+        if name in scales:
+            for side, sign in (("low", -1), ("high", 1)):
+                limit = np.float32(sign * scales[name] * LARGEST)
+                cut.graph.initializer.append(numpy_helper.from_array(np.array(limit), f"{name}//{side}"))
+            nodes.append(helper.make_node("Clip", [name, f"{name}//low", f"{name}//high"], [f"{name}//cut"]))
+            behind[name] = f"{name}//cut"
+
+    clip("image")
+    for node in proto.graph.node:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        for position, name in enumerate(node.input):
+            copy.input[position] = behind.get(name, name)
+        nodes.append(copy)
+        for name in node.output:
+            clip(name)
+    del cut.graph.node[:]
+    cut.graph.node.extend(nodes)
+    return cut
+
+
+def one_of_each() -> tuple[Any, tuple[str, ...]]:
+    """Every exact rule, one behind the other; and the tensors whose ranges are given."""
+    draw = Drawing(3)
+    stem = draw.node("Relu", "stem_relu", draw.conv("stem", "image", (3, 4)))
+    pooled = draw.node("MaxPool", "pooled", draw.conv("before_pool", stem, (4, 4)), kernel_shape=[2, 2], strides=[2, 2])
+    draw.constant("twice", np.float32([1, 1, 2, 2]))
+    big = draw.node("Resize", "big", pooled, "", "twice", mode="nearest")
+    smooth = draw.node("Resize", "smooth", pooled, "", "twice", mode="linear")
+    total = draw.node("Add", "sum", big, draw.conv("other_term", stem, (4, 4)))
+    joined = draw.node("Concat", "joined", draw.conv("left", stem, (4, 4)), total, smooth, axis=1)
+    turned = draw.node("Transpose", "turned", joined, perm=[0, 1, 3, 2])
+    mean = draw.node("GlobalAveragePool", "mean", turned)
+    gate = draw.node("Sigmoid", "gate", draw.conv("gate_in", mean, (12, 12), kernel=1))
+    gated = draw.node("Mul", "gated", turned, gate)
+    return draw.proto(draw.conv("head", gated, (12, 2), kernel=1)), ("image", "stem_relu", "pooled", "joined", "gated")
+
+
+@given(
+    seed=st.integers(0, 1000), shares=st.lists(st.floats(0.2, 1.5), min_size=5, max_size=5), loud=st.floats(0.1, 20.0)
+)
+def test_derived_ranges_cut_off_nothing_that_the_given_ones_do_not(seed: int, shares: list[float], loud: float) -> None:
+    proto, given_names = one_of_each()
+    given_scales = {name: share * 3 / LARGEST for name, share in zip(given_names, shares, strict=True)}
+    scales = dict(given_scales)
+    _derive(proto.graph, scales)
+    derived = set(scales) - set(given_names)
+    assert derived == {"stem", "before_pool", "big", "smooth", "left", "sum", "other_term", "turned", "mean", "gate"}
+    image = an_image(seed) * np.float32(loud)
+    right = run(clipped(proto, given_scales), image)
+    np.testing.assert_allclose(run(clipped(proto, scales), image), right, rtol=1e-5, atol=1e-5)
+
+
+@given(st.floats(1e-3, 1e4))
+def test_a_silus_input_is_the_inverse_of_its_largest_output(largest: float) -> None:
+    taken = _silu_takes(largest)
+    assert taken / (1 + np.exp(-taken)) == pytest.approx(largest, rel=1e-6)
+
+
+def test_what_is_read_by_two_goes_as_far_as_either_needs() -> None:
+    draw = Drawing()
+    stem = draw.conv("stem", "image", (3, 4))
+    left, right = draw.node("Relu", "left", stem), draw.node("MaxPool", "right", stem, kernel_shape=[1, 1])
+    scales = {"left": 0.1, "right": 0.3}
+    _derive(draw.proto(draw.node("Add", "sum", left, right)).graph, scales)
+    assert scales["stem"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes"),
+    [("Softplus", {}), ("AveragePool", {"kernel_shape": [1, 1]}), ("Resize", {"mode": "linear"})],
+)
+def test_what_is_read_by_a_layer_that_wants_all_of_it_has_no_range(operator: str, attributes: dict[str, Any]) -> None:
+    draw = Drawing()
+    stem = draw.conv("stem", "image", (3, 4))
+    draw.constant("same", np.float32([1, 1, 1, 1]))
+    more = ["", "same"] if operator == "Resize" else []
+    left, right = draw.node("Relu", "left", stem), draw.node(operator, "right", stem, *more, **attributes)
+    scales = {"image": 0.1, "left": 0.1, "right": 0.1}
+    _derive(draw.proto(draw.node("Add", "sum", left, right)).graph, scales)
+    assert "stem" not in scales
+
+
+def test_a_silu_takes_more_than_it_gives_and_a_gate_for_two_is_none() -> None:
+    draw = Drawing()
+    stem = draw.conv("stem", "image", (3, 4))
+    gate = draw.node("Sigmoid", "gate", stem)
+    draw.node("Mul", "act", stem, gate)
+    scales = {"act": 2 / LARGEST}
+    proto = draw.proto(draw.node("Neg", "answer", "act"))
+    _derive(proto.graph, scales)
+    assert scales["stem"] * LARGEST == pytest.approx(_silu_takes(2))
+    assert scales["gate"] == 1 / LARGEST
+    scales = {"act": 2 / LARGEST}
+    _derive(draw.proto("answer", draw.node("Neg", "other", gate)).graph, scales)
+    assert "stem" not in scales
+
+
+@pytest.mark.parametrize(("version", "number"), [((8, 6, 1), "8601"), ((10, 3, 0), "100300"), ((10, 7), "100700")])
+def test_the_cache_is_what_trtexec_reads(version: tuple[int, ...], number: str) -> None:
+    lines = ImplicitNetwork(None, {"image": 1 / 127, "/conv/a:0": 0.5}).cache(version).splitlines()
+    assert lines[0] == f"TRT-{number}-EntropyCalibration2"
+    assert lines[1] == "image: 3c010204"  # as caches of TensorRT have a sigmoid's
+    name, _, value = lines[2].rpartition(": ")
+    assert (name, struct.unpack(">f", bytes.fromhex(value))) == ("/conv/a:0", (0.5,))
+
+
+@pytest.mark.data
+def test_the_default_network_finds_as_much_with_them(tmp_path: Path, data: Path) -> None:
+    explicit = load_bundle(ROAD)
+    found = implicit(onnx.load(explicit.model))
+    convolutions = [node.name for node in found.proto.graph.node if node.op_type == "Conv"]
+    left = [name for name in convolutions if name not in in_int8(found)]
+    assert len(convolutions) == 33
+    assert [name.rpartition("/")[0][-7:] for name in left] == ["predict"] * 3
+    shutil.copytree(ROAD, tmp_path / "on_a_dla", ignore=shutil.ignore_patterns("plans"))
+    onnx.save(simulated(found), tmp_path / "on_a_dla" / "model.onnx")
+    photographs = open_dataset(data / "labelled" / "highway", "val")
+    names = [("vehicle", name) for name in ("car", "bus", "truck")]
+    before, after = (
+        evaluate(bundle, photographs, engine="onnxruntime", class_map=names).per_class["vehicle"]
+        for bundle in (explicit, load_bundle(tmp_path / "on_a_dla"))
+    )
+    assert before.ap50 is not None
+    assert after.ap50 is not None
+    assert before.ap50 > 0.6
+    assert after.ap50 > before.ap50 - 0.015
