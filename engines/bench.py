@@ -16,7 +16,7 @@ _UNSTEADY = 0.01  # coefficient of variation of compute, as trtexec has it
 
 @dataclass(frozen=True, slots=True)
 class EngineSpeed:
-    """Inferences a second with `in_flight` of them at once, and how long one took; each figure with p50, p90, p99, max.
+    """Images a second with `in_flight` inferences at once, and how long one took; each figure with p50, p90, p99, max.
 
     On a GPU the latency of one is that of its copies, preprocessing and compute by the device's own events, and an
     image is staged for each: throughput has the transfers in it, and more than one in flight may exceed 1 / latency.
@@ -27,24 +27,30 @@ class EngineSpeed:
     inferences: int
     in_flight: int
     gpu_ms: dict[str, dict[str, float]]  # by stage (see `GpuTimes`); empty on a CPU
+    batch: int = 1  # images an inference
     remarks: tuple[str, ...] = ()  # what makes the figures less than they seem
 
 
-def measure(engine: Engine, seconds: float = 3.0, warm_up: int = 5) -> EngineSpeed:
-    """Loop the engine on an image of noise for `seconds`, with every slot kept full."""
+def measure(engine: Engine, seconds: float = 3.0, warm_up: int = 5, batch: int = 1) -> EngineSpeed:
+    """Loop the engine on images of noise, `batch` an inference, for `seconds`, with every slot kept full."""
     image = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
     place = engine.place(image.shape[1], image.shape[0])
+
+    def stage(slot: int) -> None:
+        for row in range(batch):
+            engine.stage(slot, row, image, place)
+
     for slot in range(engine.slots):
-        engine.stage(slot, 0, image, place)
+        stage(slot)
     is_on_gpu = False
     for _ in range(warm_up):
-        engine.submit(0, 1)
+        engine.submit(0, batch)
         is_on_gpu = engine.wait(0).gpu is not None
 
     def start(slot: int) -> None:
         if is_on_gpu:  # the copy in belongs to a query there
-            engine.stage(slot, 0, image, place)
-        engine.submit(slot, 1)
+            stage(slot)
+        engine.submit(slot, batch)
 
     completed: list[Completed] = []
     began_ns = time.monotonic_ns()
@@ -60,11 +66,11 @@ def measure(engine: Engine, seconds: float = 3.0, warm_up: int = 5) -> EngineSpe
             start(slot)
             in_flight += 1
         slot = (slot + 1) % engine.slots
-    fps = len(completed) / ((time.monotonic_ns() - began_ns) / 1e9)
+    fps = batch * len(completed) / ((time.monotonic_ns() - began_ns) / 1e9)
     gpu = [done.gpu for done in completed if done.gpu is not None]
     if not gpu:
         latency_ms = _spread([(done.inferred_ns - done.started_ns) / 1e6 for done in completed])
-        return EngineSpeed(fps, latency_ms, len(completed), engine.slots, {})
+        return EngineSpeed(fps, latency_ms, len(completed), engine.slots, {}, batch)
     each = [times.by_stage() for times in gpu]
     stages = {name: [one[name] for one in each] for name in each[0]}
     on_device = [values for name, values in stages.items() if name != "enqueue"]
@@ -74,6 +80,7 @@ def measure(engine: Engine, seconds: float = 3.0, warm_up: int = 5) -> EngineSpe
         len(completed),
         engine.slots,
         {name: _spread(values) for name, values in stages.items()},
+        batch,
         _remarks(stages),
     )
 

@@ -35,7 +35,6 @@ class FakeEngine:
 
     name = "fake"
     device = "test"
-    max_rows = 1
     notes: tuple[str, ...] = ()
 
     def __init__(
@@ -51,10 +50,12 @@ class FakeEngine:
         self.closed = 0
         self.broken_rules: list[str] = []  # what a caller did that no engine allows
         shape = bundle.settings.input
+        self.max_rows = rows = shape.batch
         self._cells = total_cells(shape.width, shape.height)
         self._preprocessor = Preprocessor(bundle.settings.pixels, shape.width, shape.height)
-        self._inputs = [np.zeros((3, shape.height, shape.width), np.float32) for _ in range(slots)]
-        self._outputs = [np.zeros((4 + len(tiny_networks.LABELS), self._cells), np.float32) for _ in range(slots)]
+        self._inputs = [np.zeros((rows, 3, shape.height, shape.width), np.float32) for _ in range(slots)]
+        self._outputs = [np.zeros((rows, 4 + len(tiny_networks.LABELS), self._cells), np.float32) for _ in range(slots)]
+        self._submitted = [0] * slots
         self._running: list[Future[tuple[int, int]] | None] = [None] * slots
         self._pools = [ThreadPoolExecutor(1, f"fake-{slot}") for slot in range(slots)]
         self._lock = threading.Lock()
@@ -71,13 +72,14 @@ class FakeEngine:
         self._demand(row < self.max_rows, f"row {row} was staged")
         self._demand(self._running[slot] is None, f"slot {slot} was staged while it was in flight")
         self._outputs[slot].fill(np.nan)
-        self._preprocessor.write(image, geometry, self._inputs[slot])
+        self._preprocessor.write(image, geometry, self._inputs[slot][row])
 
     def submit(self, slot: int, rows: int) -> None:
         self._demand(1 <= rows <= self.max_rows, f"{rows} rows were submitted")
         self._demand(self._running[slot] is None, f"slot {slot} was submitted twice")
         self._demand(not self.closed, f"slot {slot} was submitted to a closed engine")
-        self._running[slot] = self._pools[slot].submit(self._infer, slot)
+        self._submitted[slot] = rows
+        self._running[slot] = self._pools[slot].submit(self._infer, slot, rows)
 
     def wait(self, slot: int) -> Completed:
         running = self._running[slot]
@@ -87,7 +89,8 @@ class FakeEngine:
             started_ns, inferred_ns = running.result()
         finally:
             self._running[slot] = None
-        return Completed(({ROLE: self._outputs[slot]},), started_ns, inferred_ns)
+        rows = tuple({ROLE: self._outputs[slot][row]} for row in range(self._submitted[slot]))
+        return Completed(rows, started_ns, inferred_ns)
 
     def close(self) -> None:
         with self._lock:
@@ -100,12 +103,13 @@ class FakeEngine:
             self.broken_rules.append(broken_rule)
             raise AssertionError(broken_rule)
 
-    def _infer(self, slot: int) -> tuple[int, int]:
+    def _infer(self, slot: int, rows: int) -> tuple[int, int]:
         started_ns = time.monotonic_ns()
         time.sleep(self._delay_s(slot))
-        judged = self._judge(self._inputs[slot])
-        answer = tiny_networks.answer(self._inputs[slot], self._cells) if judged is None else judged
-        np.copyto(self._outputs[slot], answer)
+        for row in range(rows):
+            tensor = self._inputs[slot][row]
+            judged = self._judge(tensor)
+            np.copyto(self._outputs[slot][row], tiny_networks.answer(tensor, self._cells) if judged is None else judged)
         return started_ns, time.monotonic_ns()
 
     def __enter__(self) -> FakeEngine:

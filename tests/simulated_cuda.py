@@ -103,6 +103,7 @@ class SimulatedGpu:
         self.broken_rules: list[str] = []  # what a caller did that CUDA does not forgive
         self.journal: list[tuple[str, int]] = []  # every piece of work that was done, and its stream
         self.calls: Counter[str] = Counter()
+        self.computed: list[int] = []  # images of each inference that was done
         self.waits: list[str] = []  # names of the threads that waited
         self.opened: list[SimulatedCuda] = []
         self.refuse_enqueues = 0  # so many inferences do not start
@@ -285,9 +286,9 @@ class SimulatedCuda:
             while self.gpu.random.random() < self.gpu.eagerness and self._do_one(self._any_stream()):
                 pass
 
-    def copy_in(self, target: Any, source: Any, size: int, stream: SimulatedStream) -> None:
+    def copy_in(self, target: Any, source: Any, size: int, stream: SimulatedStream, first: int = 0) -> None:
         self._called("copy_in")
-        start, to = source.array.ctypes.data, target.address
+        start, to = source.array.ctypes.data + first, target.address + first
         self.put(stream, "copy in", lambda: np.copyto(self.memory(to, size), self.memory(start, size)), start, to)
 
     def copy_out(self, target: Any, source: Any, size: int, stream: SimulatedStream) -> None:

@@ -56,6 +56,9 @@ class ExecutionContext:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._shapes[name] = tuple(shape)
+        for output in self._engine.outputs:  # of which the batch axis alone is free
+            if self._engine.shapes[output][:1] == (-1,):
+                self._shapes[output] = (shape[0], *self._engine.shapes[output][1:])
         return True
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
@@ -150,6 +153,7 @@ class Engine:
             return raw.view(_NUMPY[self.types[name]]).reshape(shapes[name])
 
         feeds = {name: tensor(name).copy() for name in self._inputs}
+        self.gpu.computed.append(shapes[self._inputs[0]][0])
         for name, value in zip(self.outputs, self._session.run(self.outputs, feeds), strict=True):
             np.copyto(tensor(name), np.nan if is_spoilt else value)
 

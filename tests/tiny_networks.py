@@ -8,6 +8,7 @@ it belongs to, and an image that came into the wrong place shows.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +62,7 @@ def write_network(
     size: tuple[int, int] = (SIDE, SIDE),
     layout: Literal["NCHW", "NHWC"] = "NCHW",
     free_size: bool = False,
+    free_batch: bool = False,
     on_white: OnWhite = "answers",
     always_nan: bool = False,
     second_output: bool = False,
@@ -85,7 +87,7 @@ def write_network(
     constants = {
         "weight": weight,
         "bias": bias,
-        "shape": np.array([1, 4 + classes, cells], np.int64),
+        "shape": np.array([-1 if free_batch else 1, 4 + classes, cells], np.int64),
     }
     nodes: list[Any] = []
     rows: list[Any] = ["height", "width"] if free_size else [height, width]
@@ -154,10 +156,11 @@ def write_network(
         ]
         flat = "worked"
     nodes.append(helper.make_node("Reshape", [flat, "shape"], [OUTPUT]))
-    outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1, 4 + classes, cells])]
+    batch: Any = "images" if free_batch else 1
+    outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [batch, 4 + classes, cells])]
     if second_output:
         outputs.append(helper.make_tensor_value_info("means", TensorProto.FLOAT, [1, 3]))
-    shape = [1, 3, *rows] if layout == "NCHW" else [1, *rows, 3]
+    shape = [batch, 3, *rows] if layout == "NCHW" else [batch, *rows, 3]
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -301,10 +304,10 @@ def write_labels(path: Path, labels: tuple[str, ...] = LABELS) -> Path:
     return path
 
 
-def make_bundle(folder: Path, **network: Any) -> Bundle:
-    """Write a network and import it as the bundle `folder`."""
-    model = write_network(folder.with_suffix(".onnx"), names=str(list(LABELS)), **network)
-    return import_network(model, folder, OPTIONS)
+def make_bundle(folder: Path, *, batch: int = 1, **network: Any) -> Bundle:
+    """Write a network and import it as the bundle `folder`. `batch`: images that go in at once at most."""
+    model = write_network(folder.with_suffix(".onnx"), names=str(list(LABELS)), free_batch=batch > 1, **network)
+    return import_network(model, folder, replace(OPTIONS, batch=batch))
 
 
 def solid(blue: int, green: int = 0, red: int = 0, size: tuple[int, int] = (SIDE, SIDE)) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ from engines.plans.building import BuildSettings, Shapes
 from engines.plans.dla import wants_implicit_scales
 from engines.plans.implicit_scales import ImplicitNetwork, implicit
 from engines.plans.network_file import expand_weights, has_scales, in_halves, name_nodes
+from engines.runtime.signature import check_batch
 from engines.tensorrt_library import Library
 
 
@@ -92,11 +93,14 @@ def _shapes(proto: Any, bundle: Bundle, *, is_for_dla: bool) -> dict[str, Shapes
     size = bundle.settings.input
     image = (3, size.height, size.width) if size.layout == "NCHW" else (size.height, size.width, 3)
     constants = {tensor.name for tensor in proto.graph.initializer}
+    for value in proto.graph.input:
+        if value.name not in constants and value.type.tensor_type.shape.dim:
+            check_batch(bundle, value.type.tensor_type.shape.dim[0].dim_value or None, {})
     shapes: dict[str, Shapes] = {}
     for value in proto.graph.input:
         axes = value.type.tensor_type.shape.dim
         if value.name in constants or len(axes) != 4 or all(axis.dim_value for axis in axes):
             continue
-        most = 1 if is_for_dla or axes[0].dim_value else size.batch
+        most = 1 if is_for_dla else axes[0].dim_value or size.batch
         shapes[value.name] = Shapes((1, *image), (most, *image), (most, *image))
     return shapes

@@ -70,8 +70,8 @@ class Cuda(Protocol):
 
     def device_memory(self, size: int) -> DeviceMemory: ...
 
-    def copy_in(self, target: DeviceMemory, source: HostMemory, size: int, stream: Stream) -> None:
-        """Put a copy of the first `size` bytes to the device on a stream."""
+    def copy_in(self, target: DeviceMemory, source: HostMemory, size: int, stream: Stream, first: int = 0) -> None:
+        """Put a copy of `size` bytes, from the byte `first` on, to the same place on the device on a stream."""
 
     def copy_out(self, target: HostMemory, source: DeviceMemory, size: int, stream: Stream) -> None:
         """Put a copy of the first `size` bytes to the host on a stream."""
@@ -123,12 +123,12 @@ class Buffer:
         """Where the device sees it."""
         return self.host.address if self._device is None else self._device.address
 
-    def copy_in(self, size: int, stream: Stream) -> None:
-        """Let the device see, in stream order, what the host wrote."""
+    def copy_in(self, size: int, stream: Stream, first: int = 0) -> None:
+        """Let the device see, in stream order, `size` bytes that the host wrote, from the byte `first` on."""
         if self._device is not None:
-            self._cuda.copy_in(self._device, self.host, size, stream)
+            self._cuda.copy_in(self._device, self.host, size, stream, first)
 
-    def copy_out(self, stream: Stream) -> None:
-        """Let the host see, once the stream has come so far, what the device wrote."""
+    def copy_out(self, size: int, stream: Stream) -> None:
+        """Let the host see, once the stream has come so far, the first `size` bytes that the device wrote."""
         if self._device is not None:
-            self._cuda.copy_out(self.host, self._device, self.size, stream)
+            self._cuda.copy_out(self.host, self._device, size, stream)

@@ -1,8 +1,8 @@
 """The Engine contract: the same calls serve a CPU session, a CUDA stream and a test's fake.
 
 An engine has a few slots, fixed at opening, each with its own input and output memory. One thread stages and
-submits, one waits; the two never hold the same slot. A slot's life is stage (once a row), submit, wait, and
-only then stage again.
+submits, one waits; the two never hold the same slot. A slot's life is stage (once a row, row 0 first), submit, wait,
+and only then stage again.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class GpuTimes:
 class Completed:
     """One slot's finished inference. Times are host monotonic ns.
 
-    `rows[r]` has the outputs of row r by role, without a batch axis: views into the slot's memory, valid
-    until the slot is staged again.
+    `rows[r]` has the outputs of row r, of as many as were submitted, by role and without a batch axis: views into the
+    slot's memory, valid until the slot is staged again.
     """
 
     rows: tuple[Mapping[str, NDArray[Any]], ...]

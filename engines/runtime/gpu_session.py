@@ -55,12 +55,13 @@ class GpuSession:
                 for _ in range(slots):
                     self.slots.append(GpuSlot(cuda, plan, make_staging(plan, self._kernel), roles, clock))
                 for slot in self.slots:  # ready means warm: the first inference of a context is slow
-                    slot.stage(*first)
-                    slot.submit()
-                    slot.collect()
-                    slot.capture()
-                    slot.submit()  # as a graph, where it became one
-                    slot.collect()
+                    for rows in range(1, plan.rows + 1):
+                        slot.stage(rows - 1, *first)
+                        slot.submit(rows)
+                        slot.collect()
+                        slot.capture(rows)
+                        slot.submit(rows)  # as a graph, where it became one
+                        slot.collect()
             undo.pop_all()
 
     @property
@@ -86,16 +87,16 @@ class GpuSession:
             self._kernels[name] = self._cuda.kernel(self._ptx(name), name)
         return self._kernels[name]
 
-    def stage(self, slot: int, image: NDArray[np.uint8], place: Geometry) -> None:
+    def stage(self, slot: int, row: int, image: NDArray[np.uint8], place: Geometry) -> None:
         """Put one image on its way."""
         with self._cuda.attached():
-            self.slots[slot].stage(image, place)
+            self.slots[slot].stage(row, image, place)
 
-    def submit(self, slot: int) -> None:
-        """Start a slot's inference."""
+    def submit(self, slot: int, rows: int) -> None:
+        """Start the inference of a slot's first rows."""
         with self._cuda.attached():
             self._collected[slot] = None
-            self.slots[slot].submit()
+            self.slots[slot].submit(rows)
 
     def wait(self, slot: int) -> Completed:
         """Block until it is done. May be called again, and while the session is being closed."""

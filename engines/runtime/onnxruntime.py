@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.errors import BundleError, EngineError
-from engines.runtime.cpu import CpuEngine, check_outputs
+from engines.runtime.cpu import CpuEngine
 from engines.runtime.integer_layers import for_onnxruntime
-from engines.runtime.signature import Signature, TensorSpec
+from engines.runtime.signature import Signature, TensorSpec, check_batch, check_outputs
 
 _REMEDY = "export the network again, or try it with another program that runs ONNX"
 _FATAL_ONLY = 4  # ort's severity scale; what it has to say reaches people as an EngineError instead
@@ -85,32 +85,43 @@ class OnnxRuntimeEngine(CpuEngine):
         super().__init__(bundle, slots)
         self._session = open_session(for_onnxruntime(bundle.model), threads)
         signature = signature_of(self._session)
-        self._input_name = signature.image_input(str(bundle.model)).name
+        image = signature.image_input(str(bundle.model))
+        self._input_name = image.name
         check_outputs(bundle, [output.name for output in signature.outputs])
-        bound = [self._bind(image, bundle, signature) for image in self.inputs]
-        self._bindings = [binding for binding, _ in bound]
+        check_batch(bundle, image.shape[0], {})
+        bound = [self._bind(memory, bundle, signature) for memory in self.inputs]
+        self._bindings = [bindings for bindings, _ in bound]
         self.start([outputs for _, outputs in bound], self._infer)
 
     def _bind(
-        self, image: NDArray[np.float32], bundle: Bundle, signature: Signature
-    ) -> tuple[Any, dict[str, NDArray[Any]]]:
-        """Bind one slot's input and outputs to memory of their final shapes; give the binding and the outputs."""
+        self, images: NDArray[np.float32], bundle: Bundle, signature: Signature
+    ) -> tuple[list[Any], dict[str, NDArray[Any]]]:
+        """Bind one slot's input and outputs, for each number of rows, to memory of their final shapes.
+
+        Gives the bindings, fewest rows first, and the outputs.
+        """
         roles = bundle.settings.outputs
         try:
-            found = self._session.run(list(roles.values()), {self._input_name: image})
+            found = self._session.run(list(roles.values()), {self._input_name: images})
         except Exception as error:
             raise EngineError(str(bundle.model), f"does not run ({first_line(error)})", _REMEDY) from None
-        binding = self._session.io_binding()
-        binding.bind_input(self._input_name, "cpu", 0, np.float32, image.shape, image.ctypes.data)
+        shapes = {name: value.shape for name, value in zip(roles.values(), found, strict=True)}
+        check_batch(bundle, None, shapes)
         types = {output.name: output.type for output in signature.outputs}
-        outputs: dict[str, NDArray[Any]] = {}
-        for (role, name), value in zip(roles.items(), found, strict=True):
-            memory = outputs[role] = np.empty(value.shape, _NUMPY_TYPES[types[name]])
-            binding.bind_output(name, "cpu", 0, memory.dtype.type, memory.shape, memory.ctypes.data)
-        return binding, outputs
+        outputs = {role: np.empty(shapes[name], _NUMPY_TYPES[types[name]]) for role, name in roles.items()}
+        bindings = []
+        for rows in range(1, len(images) + 1):
+            binding = self._session.io_binding()
+            binding.bind_input(self._input_name, "cpu", 0, np.float32, images[:rows].shape, images.ctypes.data)
+            for role, name in roles.items():
+                memory = outputs[role]
+                part = memory if len(images) == 1 else memory[:rows]
+                binding.bind_output(name, "cpu", 0, memory.dtype.type, part.shape, memory.ctypes.data)
+            bindings.append(binding)
+        return bindings, outputs
 
-    def _infer(self, slot: int) -> None:
+    def _infer(self, slot: int, rows: int) -> None:
         try:
-            self._session.run_with_iobinding(self._bindings[slot])
+            self._session.run_with_iobinding(self._bindings[slot][rows - 1])
         except Exception as error:
             raise EngineError("onnxruntime", f"inference failed ({first_line(error)})", _REMEDY) from None

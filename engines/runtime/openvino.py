@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.errors import BundleError, EngineError, EngineMissingError
-from engines.runtime.cpu import CpuEngine, check_outputs
+from engines.runtime.cpu import CpuEngine
 from engines.runtime.int8 import unsigned_where_better
+from engines.runtime.signature import check_batch, check_outputs
 
 _REMEDY = "export the network again, or take --engine onnxruntime"
 
@@ -29,17 +30,18 @@ class OpenVinoEngine(CpuEngine):
         compiled = _compiled(bundle, self.inputs[0].shape, threads)
         ports = {name: port for port in compiled.outputs for name in port.get_names()}  # an Identity's has two
         check_outputs(bundle, list(ports))
-        self._requests: list[Any] = []
+        by_role = {role: ports[name] for role, name in bundle.settings.outputs.items()}
+        self._requests: list[list[Any]] = []
         outputs = []
-        for image in self.inputs:
-            request, of_slot = _bound(compiled, image, {r: ports[n] for r, n in bundle.settings.outputs.items()})
-            self._requests.append(request)
+        for images in self.inputs:
+            requests, of_slot = _bound(bundle, compiled, images, by_role)
+            self._requests.append(requests)
             outputs.append(of_slot)
         self.start(outputs, self._infer)
 
-    def _infer(self, slot: int) -> None:
+    def _infer(self, slot: int, rows: int) -> None:
         try:
-            self._requests[slot].infer()
+            self._requests[slot][rows - 1].infer()
         except RuntimeError as error:
             raise EngineError("openvino", f"inference failed ({what_it_says(error)})", _REMEDY) from None
 
@@ -62,8 +64,11 @@ def _compiled(bundle: Bundle, shape: tuple[int, ...], threads: int) -> Any:
     if len(network.inputs) != 1:
         raise BundleError(where, f"has {len(network.inputs)} inputs, and one image is expected", _REMEDY)
     try:
-        if network.inputs[0].get_partial_shape().is_dynamic:
-            network.reshape(list(shape))
+        given = network.inputs[0].get_partial_shape()
+        check_batch(bundle, None if given[0].is_dynamic else given[0].get_length(), {})
+        if given.is_dynamic:
+            rows, *image = shape
+            network.reshape([openvino.Dimension(1, rows) if rows > 1 else 1, *image])
         return core.compile_model(
             network,
             "CPU",
@@ -79,20 +84,39 @@ def _compiled(bundle: Bundle, shape: tuple[int, ...], threads: int) -> Any:
         raise BundleError(where, f"does not compile in OpenVINO ({what_it_says(error)})", _REMEDY) from None
 
 
-def _bound(compiled: Any, image: NDArray[np.float32], ports: dict[str, Any]) -> tuple[Any, dict[str, NDArray[Any]]]:
-    """One slot's request, with its input and outputs in memory that we keep."""
+def _bound(
+    bundle: Bundle, compiled: Any, images: NDArray[np.float32], ports: dict[str, Any]
+) -> tuple[list[Any], dict[str, NDArray[Any]]]:
+    """One slot's requests, one for each number of rows, with its input and outputs in memory that we keep."""
     import openvino
 
-    request = compiled.create_infer_request()
-    request.set_tensor(compiled.inputs[0], openvino.Tensor(image, shared_memory=True))
-    outputs: dict[str, NDArray[Any]] = {}
-    for role, port in ports.items():
-        if port.get_partial_shape().is_dynamic:
-            what = f"its output {port.get_any_name()!r} has no fixed shape"
-            raise BundleError("openvino", what, _REMEDY)
-        memory = outputs[role] = np.empty(tuple(port.get_shape()), port.get_element_type().to_dtype())
-        request.set_tensor(port, openvino.Tensor(memory, shared_memory=True))
-    return request, outputs
+    most = len(images)
+    shapes = {port.get_any_name(): _shape(port, most) for port in ports.values()}
+    check_batch(
+        bundle, None, {name: shapes[ports[role].get_any_name()] for role, name in bundle.settings.outputs.items()}
+    )
+    outputs = {
+        role: np.empty(shapes[port.get_any_name()], port.get_element_type().to_dtype()) for role, port in ports.items()
+    }
+    requests = []
+    for rows in range(1, most + 1):
+        request = compiled.create_infer_request()
+        request.set_tensor(compiled.inputs[0], openvino.Tensor(images[:rows], shared_memory=True))
+        for role, port in ports.items():
+            part = outputs[role] if most == 1 else outputs[role][:rows]
+            request.set_tensor(port, openvino.Tensor(part, shared_memory=True))
+        requests.append(request)
+    return requests, outputs
+
+
+def _shape(port: Any, rows: int) -> tuple[int, ...]:
+    """An output's, of so many images. Raises `BundleError` where more than their number is free."""
+    shape = port.get_partial_shape()
+    if rows > 1 and len(shape) and shape[0].is_dynamic:
+        shape[0] = rows
+    if shape.is_dynamic:
+        raise BundleError("openvino", f"its output {port.get_any_name()!r} has no fixed shape", _REMEDY)
+    return tuple(int(side) for side in shape.to_shape())
 
 
 def what_it_says(error: Exception) -> str:

@@ -44,8 +44,13 @@ class PlanTensor:
 class LoadedPlan:
     """Opened in a thread that is attached to the device, and closed in one."""
 
-    def __init__(self, library: Library, content: bytes, image_shape: tuple[int, ...], dla: int | None = None) -> None:
-        """Deserialise. `image_shape` is what a dynamic input gets. Raises `EngineError` with what TensorRT says."""
+    def __init__(
+        self, library: Library, content: bytes, image_shape: tuple[int, ...], rows: int = 1, dla: int | None = None
+    ) -> None:
+        """Deserialise. A dynamic input takes up to `rows` images of `image_shape`, which has no batch axis.
+
+        Raises `EngineError` with what TensorRT says.
+        """
         self._trt = library.trt
         self._what = f"{library.flavor} {library.version}"
         self._log = log_of(library.trt)
@@ -60,6 +65,7 @@ class LoadedPlan:
         if self._engine is None:
             raise self._error("does not load the plan", "build the plan again, here, with `perception engine build`")
         self._image_shape = image_shape
+        self.rows = rows
         self._spare: list[Any] = []  # a context costs milliseconds and device memory: the first one is used too
         first = self.new_context()
         self.tensors = tuple(self._tensor(index, first) for index in range(self._engine.num_io_tensors))
@@ -67,18 +73,25 @@ class LoadedPlan:
         self._log.lines.clear()  # loading is talkative
 
     def new_context(self) -> Any:
-        """An execution context with its input shapes set. Each holds device memory of its own: one a stream."""
+        """An execution context, set to all its rows. Each holds device memory of its own: one a stream."""
         if self._spare:
             return self._spare.pop()
         context = self._engine.create_execution_context()
         if context is None:
             raise self._error("gives no execution context", "free device memory, or take fewer slots")
-        for index in range(self._engine.num_io_tensors):
-            name = self._engine.get_tensor_name(index)
-            is_dynamic = self._is_input(name) and -1 in tuple(self._engine.get_tensor_shape(name))
-            if is_dynamic and not context.set_input_shape(name, self._image_shape):
-                raise self._error(f"does not take {name} of {list(self._image_shape)}", "build the plan again")
+        if not self.set_rows(context, self.rows):
+            what = f"does not take {self.rows} images of {list(self._image_shape)}"
+            raise self._error(what, "build the plan again, here, with `perception engine build`")
         return context
+
+    def set_rows(self, context: Any, rows: int) -> bool:
+        """Let a context take so many images from now on. False where TensorRT refuses, see `last_words`."""
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        return all(
+            context.set_input_shape(name, (rows, *self._image_shape))
+            for name in names
+            if self._is_input(name) and -1 in tuple(self._engine.get_tensor_shape(name))
+        )
 
     def last_words(self) -> str:
         """The first error that TensorRT has logged since it was last asked."""

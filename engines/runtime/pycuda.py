@@ -115,10 +115,10 @@ class PyCuda:
             memory = driver.mem_alloc(size)
             return _Device(memory, int(memory))
 
-    def copy_in(self, target: DeviceMemory, source: HostMemory, size: int, stream: Stream) -> None:
+    def copy_in(self, target: DeviceMemory, source: HostMemory, size: int, stream: Stream, first: int = 0) -> None:
         """Asynchronous, because the source is page-locked."""
         with _in_our_words():
-            driver.memcpy_htod_async(target.address, source.array[:size], stream)
+            driver.memcpy_htod_async(target.address + first, source.array[first : first + size], stream)
 
     def copy_out(self, target: HostMemory, source: DeviceMemory, size: int, stream: Stream) -> None:
         """Asynchronous, because the target is page-locked."""

@@ -1,4 +1,4 @@
-"""A detector's candidates picked out on the device, behind the inference on its stream: 24 kB are copied out."""
+"""A detector's candidates picked out on the device, behind the inference on its stream: 24 kB a row are copied out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engines.runtime.kernels import Candidates
 
 
 class Reducing:
-    """One slot's. `kernels` gives a loaded kernel by its name; `outputs` are the network's on the device, by role."""
+    """Of one row. `kernels` gives a loaded kernel by its name; `outputs` are the row's on the device, by role."""
 
     def __init__(
         self,
@@ -40,8 +40,8 @@ class Reducing:
 
     def copy_out(self, stream: Stream) -> None:
         """Put the copy of the result on the stream."""
-        self._result.copy_out(stream)
+        self._result.copy_out(self._result.size, stream)
 
-    def rows(self) -> tuple[Mapping[str, NDArray[Any]], ...]:
+    def found(self) -> Mapping[str, NDArray[Any]]:
         """What was found, once the stream has come so far: views, for the decoder."""
-        return (self._candidates.read(self._result.host.array),)
+        return self._candidates.read(self._result.host.array)

@@ -1,9 +1,11 @@
-"""What an ONNX model takes and gives, as plain values."""
+"""What an ONNX model takes and gives, as plain values, and whether that is what its bundle says."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from engines.bundle import Bundle
 from engines.errors import BundleError
 
 
@@ -39,3 +41,34 @@ class Signature:
         if image.shape[1] != 3 and image.shape[3] != 3:
             raise BundleError(where, f"its input is {image}, which has no axis of 3 colours", remedy)
         return image
+
+
+def check_outputs(bundle: Bundle, found: Sequence[str]) -> None:
+    """Raise `BundleError` where a role's output is not among those that the network has."""
+    missing = sorted(set(bundle.settings.outputs.values()) - set(found))
+    if missing:
+        raise BundleError(
+            str(bundle.folder / "bundle.toml"),
+            f"outputs: {bundle.model.name} has no output {missing[0]!r}",
+            "it has " + ", ".join(found),
+        )
+
+
+def check_batch(bundle: Bundle, input_rows: int | None, outputs: Mapping[str, tuple[int | None, ...]]) -> None:
+    """Raise `BundleError` where a network does not take as many images as its bundle says. None: a free axis.
+
+    `outputs`: their shapes by name, of that many images.
+    """
+    rows = bundle.settings.input.batch
+    if rows == 1:
+        return
+    where, remedy = str(bundle.folder), "set batch = 1 in bundle.toml, or export the network with a free batch axis"
+    if input_rows not in (None, rows):
+        raise BundleError(where, f"says batch = {rows}, and its network takes {input_rows} at a time", remedy)
+    for name in bundle.settings.outputs.values():
+        shape = outputs.get(name, (None,))
+        if not shape or shape[0] not in (None, rows):
+            what = (
+                f"says batch = {rows}, and of {rows} images its output {name!r} is {list(shape)}, with no row for each"
+            )
+            raise BundleError(where, what, remedy)

@@ -22,13 +22,13 @@ WrittenImage = NDArray[np.uint8]
 
 
 class Staging(Protocol):
-    """One slot's. Called only when nothing of it is being read or written by the device any more."""
+    """One slot's. A row is written only when nothing of it is being read or written by the device any more."""
 
     @property
     def address(self) -> int:
         """Of the network's input on the device."""
 
-    def write(self, image: WrittenImage, place: Geometry, stream: Stream, copied: Any) -> None:
+    def write(self, row: int, image: WrittenImage, place: Geometry, stream: Stream, copied: Any) -> None:
         """Put the image (H, W, 3) BGR, or (H * 3 / 2, W) NV12, on its way; record `copied` behind the copy.
 
         The image may be released when this returns.
@@ -45,24 +45,25 @@ class OnHost:
         self._cuda = cuda
         self._preprocessor = preprocessor
         self._buffer = Buffer(cuda, tensor.size)
-        whole = self._buffer.host.array[: tensor.size].view(tensor.dtype).reshape(tensor.shape[-3:])
-        self._target = whole.transpose(2, 0, 1) if is_nhwc else whole
+        whole = self._buffer.host.array[: tensor.size].view(tensor.dtype).reshape(tensor.shape)
+        self._target = whole.transpose(0, 3, 1, 2) if is_nhwc else whole
         self._floats = self._target if tensor.dtype == np.float32 else np.zeros(self._target.shape, np.float32)
-        self._place: Geometry | None = None  # of the image that the memory holds
+        self._row_size = tensor.size // len(whole)
+        self._places: list[Geometry | None] = [None] * len(whole)  # of the image that a row's memory holds
 
     @property
     def address(self) -> int:
         """Of the network's input on the device."""
         return self._buffer.address
 
-    def write(self, image: WrittenImage, place: Geometry, stream: Stream, copied: Any) -> None:
+    def write(self, row: int, image: WrittenImage, place: Geometry, stream: Stream, copied: Any) -> None:
         """Letterbox, then copy the tensor."""
-        is_padded, self._place = self._place == place, None  # until the image is there
-        self._preprocessor.write(image, place, self._floats, is_padded=is_padded)
-        self._place = place
+        is_padded, self._places[row] = self._places[row] == place, None  # until the image is there
+        self._preprocessor.write(image, place, self._floats[row], is_padded=is_padded)
+        self._places[row] = place
         if self._floats is not self._target:
-            np.copyto(self._target, self._floats, casting="same_kind")
-        self._buffer.copy_in(self._buffer.size, stream)
+            np.copyto(self._target[row], self._floats[row], casting="same_kind")
+        self._buffer.copy_in(self._row_size, stream, row * self._row_size)
         self._cuda.record(copied, stream)
 
 
@@ -77,41 +78,44 @@ class OnDevice:
         self._pixels = pixels
         self._dtype = tensor.dtype
         self._is_nhwc = is_nhwc
+        rows = tensor.shape[0]
         self._input = cuda.device_memory(tensor.size)
-        self._image = Buffer(cuda, 1)
+        self._row_size = tensor.size // rows
+        self._images = [Buffer(cuda, 1) for _ in range(rows)]
         self._places: dict[tuple[Geometry, bool], tuple[Any, Buffer]] = {}  # the kernel's launches, and its weights
-        self._padded: Geometry | None = None  # the place whose padding the input holds
+        self._padded: list[Geometry | None] = [None] * rows  # the place whose padding a row of the input holds
 
     @property
     def address(self) -> int:
         """Of the network's input on the device."""
         return self._input.address
 
-    def write(self, image: WrittenImage, place: Geometry, stream: Stream, copied: Any) -> None:
+    def write(self, row: int, image: WrittenImage, place: Geometry, stream: Stream, copied: Any) -> None:
         """Copy the image, then launch."""
         from engines.runtime.kernels.letterbox import DeviceImage, ImageFormat
 
         is_nv12 = image.ndim == 2
-        if self._image.size < image.nbytes:  # the first image of its size: a camera does not change it
-            self._image = Buffer(self._cuda, image.nbytes)
+        if self._images[row].size < image.nbytes:  # the first image of its size: a camera does not change it
+            self._images[row] = Buffer(self._cuda, image.nbytes)
         letterbox, weights = self._at(place, is_nv12, stream)
-        np.copyto(self._image.host.array[: image.nbytes].reshape(image.shape), image)
-        self._image.copy_in(image.nbytes, stream)
+        memory = self._images[row]
+        np.copyto(memory.host.array[: image.nbytes].reshape(image.shape), image)
+        memory.copy_in(image.nbytes, stream)
         self._cuda.record(copied, stream)
         kind = ImageFormat.NV12 if is_nv12 else ImageFormat.BGR
         pitch = image.shape[1] * (1 if is_nv12 else 3)
         launch = letterbox.launch(
-            DeviceImage(kind, self._image.address, pitch),
+            DeviceImage(kind, memory.address, pitch),
             weights.address,
-            self._input.address,
-            is_padded=self._padded == place,
+            self._input.address + row * self._row_size,
+            is_padded=self._padded[row] == place,
         )
-        self._padded = None
+        self._padded[row] = None
         width, height = launch.grid
         self._cuda.launch(
             self._kernels(launch.kernel), (width, height, 1), launch.block, launch.arguments.tobytes(), stream
         )
-        self._padded = place
+        self._padded[row] = place
 
     def _at(self, place: Geometry, is_nv12: bool, stream: Stream) -> tuple[Any, Buffer]:
         """The launches for images of a place, whose weights are copied to the device once."""

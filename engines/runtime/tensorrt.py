@@ -24,7 +24,6 @@ from engines.letterbox import Geometry, Preprocessor
 from engines.plan_file import FittingPlan, built_on, device_index, find_plan
 from engines.reduction import Reduction
 from engines.results import Thresholds
-from engines.runtime.cpu import check_outputs
 from engines.runtime.cuda import Cuda, CudaError
 from engines.runtime.engine import Completed
 from engines.runtime.gpu_session import GpuSession
@@ -33,6 +32,7 @@ from engines.runtime.kernels import Candidates, compile_kernels, source_of
 from engines.runtime.opening_cuda import how_to_get_pycuda, open_cuda
 from engines.runtime.plan_session import LoadedPlan
 from engines.runtime.restarts import Restarts
+from engines.runtime.signature import check_batch, check_outputs
 from engines.runtime.staging import OnDevice, OnHost, Staging
 from engines.tensorrt_library import FLAVORS, Library, open_library
 from sensors.errors import EdgePerceptionError
@@ -69,7 +69,6 @@ class TensorRtEngine:
     """One bundle's plan on one device. Raises as `open_engine` says."""
 
     name = "tensorrt"
-    max_rows = 1
 
     def __init__(
         self,
@@ -81,6 +80,7 @@ class TensorRtEngine:
         restarts: Restarts | None = None,
     ) -> None:
         self.slots = slots
+        self.max_rows = 1  # as the plan takes
         self.device = ""  # as the plan says
         self.notes: list[str] = []  # what a person should hear once
         self._bundle = bundle
@@ -92,6 +92,7 @@ class TensorRtEngine:
         self._candidates: Candidates | None = None  # what outputs are reduced to
         self._has_kernels = False
         self._failures: list[EngineError | None] = [None] * slots  # of frames that never came to the device
+        self._staged_on: list[GpuSession | None] = [None] * slots
         self._refused_in_a_row = 0
         self._lost = ""  # why there is no session
         self._closed = False
@@ -120,14 +121,15 @@ class TensorRtEngine:
         self._candidates = candidates
         return True
 
-    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:  # noqa: ARG002
+    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
         """Put the image on its way to the device. What fails there comes out of `wait`."""
-        self._attempt(slot, lambda session: session.stage(slot, image, geometry))
+        if row == 0:  # the first of its frame
+            self._failures[slot] = self._staged_on[slot] = None
+        self._attempt(slot, lambda session: session.stage(slot, row, image, geometry))
 
-    def submit(self, slot: int, rows: int) -> None:  # noqa: ARG002
+    def submit(self, slot: int, rows: int) -> None:
         """Start the slot's inference. Returns at once."""
-        if self._failures[slot] is None:
-            self._attempt(slot, lambda session: session.submit(slot))
+        self._attempt(slot, lambda session: session.submit(slot, rows))
 
     def wait(self, slot: int) -> Completed:
         """Block until the slot's inference is done."""
@@ -172,21 +174,24 @@ class TensorRtEngine:
         cuda = self._machine.open_cuda(index)
         size = self._bundle.settings.input
         is_nhwc = size.layout == "NHWC"
-        image = (1, size.height, size.width, 3) if is_nhwc else (1, 3, size.height, size.width)
+        image = (size.height, size.width, 3) if is_nhwc else (3, size.height, size.width)
+        rows = 1 if is_dla else size.batch  # a DLA's plan has one shape
 
         def load() -> LoadedPlan:
-            dla = device_index(plan.device) if is_dla else None
-            found = LoadedPlan(self._library, plan.content, image, dla)
+            found = LoadedPlan(self._library, plan.content, image, rows, device_index(plan.device) if is_dla else None)
             check_outputs(self._bundle, [tensor.name for tensor in found.tensors if not tensor.is_input])
+            if rows > 1:
+                shapes = {tensor.name: tensor.shape for tensor in found.tensors}
+                taken = [tensor.shape[0] for tensor in found.tensors if tensor.is_input and tensor.shape]
+                check_batch(self._bundle, taken[0] if taken else None, shapes)
             return found
 
         def staging(found: LoadedPlan, kernels: Callable[[str], Any]) -> Staging:
             inputs = [tensor for tensor in found.tensors if tensor.is_input]
-            if len(inputs) != 1 or inputs[0].shape != image:
+            if len(inputs) != 1 or inputs[0].shape != (rows, *image):
                 takes = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in inputs)
-                raise BundleError(
-                    self._bundle.name, f"its plan takes {takes}, not one image {list(image)}", "rebuild it"
-                )
+                what = f"its plan takes {takes}, not images {[rows, *image]}"
+                raise BundleError(self._bundle.name, what, "rebuild it")
             if inputs[0].dtype not in (np.float32, np.float16):
                 what = f"its plan takes pixels of {inputs[0].dtype}, and floats are expected"
                 raise BundleError(self._bundle.name, what, "build the plan with `perception engine build`")
@@ -200,6 +205,7 @@ class TensorRtEngine:
         session = GpuSession(cuda, load, ptx, staging, self._bundle.settings.outputs, self.slots, first)
         if self._candidates is not None:
             session.reduce(self._candidates)
+        self.max_rows = rows
         return session
 
     def _ptx(self, kernel: str, index: int) -> bytes:
@@ -222,10 +228,15 @@ class TensorRtEngine:
             self.notes.append(line)
 
     def _attempt(self, slot: int, work: Callable[[GpuSession], None]) -> None:
-        """Do it on a session that works; what goes wrong is kept for `wait`."""
-        self._failures[slot] = None
+        """Do it on a session that works, the one that has the frame's images; what goes wrong is kept for `wait`."""
+        if self._failures[slot] is not None:
+            return
         try:
-            work(self._usable())
+            session = self._usable()
+            if self._staged_on[slot] not in (None, session):
+                raise EngineError(self.device, "was lost while images were on their way to it", _REMEDY)
+            self._staged_on[slot] = session
+            work(session)
         except CudaError as error:
             self._lose(str(error))
             self._failures[slot] = EngineError(self.device, f"inference failed ({error})", _REMEDY)

@@ -87,7 +87,9 @@ def onnx_of(detector: Detector, labels: Sequence[str], width: int, height: int) 
     return _onnx_of(Exported(detector, width, height), OUTPUT, labels, width, height)
 
 
-def _onnx_of(network: nn.Module, output: str, labels: Sequence[str], width: int, height: int) -> Any:
+def _onnx_of(
+    network: nn.Module, output: str, labels: Sequence[str], width: int, height: int, *, free_batch: bool = False
+) -> Any:
     import onnx
 
     buffer: Any = io.BytesIO()  # which the exporter writes to, whatever its annotation says
@@ -100,6 +102,7 @@ def _onnx_of(network: nn.Module, output: str, labels: Sequence[str], width: int,
             buffer,
             input_names=[INPUT],
             output_names=[output],
+            dynamic_axes={name: {0: "images"} for name in (INPUT, output)} if free_batch else None,
             opset_version=OPSET,
             dynamo=False,
         )
@@ -156,7 +159,8 @@ def export_class_bundle(
 ) -> Bundle:
     """The same of a network whose logits are what its decoder reads: a classifier, a segmenter."""
     options = ImportOptions(decoder=decoder, fit=fit, **_pixels(trained))
-    model = _onnx_of(fold(network), CLASSES_OUTPUT, labels, *size)
+    # A classifier may look at all of a frame's detections at once.
+    model = _onnx_of(fold(network), CLASSES_OUTPUT, labels, *size, free_batch=decoder == "classification")
     return _write(model, folder, options, replace_existing=replace_existing)
 
 

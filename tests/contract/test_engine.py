@@ -21,7 +21,7 @@ from simulated_tensorrt import simulated_engine
 
 from engines.bundle import Bundle, load_bundle
 from engines.decoders.grids import total_cells
-from engines.errors import EngineError, EngineMissingError
+from engines.errors import BundleError, EngineError, EngineMissingError
 from engines.letterbox import Geometry, Preprocessor, geometry
 from engines.runtime import ON_THE_CPU, Engine, open_engine
 
@@ -34,11 +34,12 @@ Open = Callable[[Bundle, int], Engine]
 
 @dataclass(frozen=True)
 class Bundles:
-    """What the promises run: a network, one that takes some 10 ms, one that fails on white images."""
+    """What the promises run: a network, one that takes some 10 ms, one that fails on white images, one of many rows."""
 
     plain: Bundle
     slow: Bundle
     fails: Bundle
+    rows: Bundle
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +49,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
         plain=tiny_networks.make_bundle(folder / "plain"),
         slow=tiny_networks.make_bundle(folder / "slow", work=320),
         fails=tiny_networks.make_bundle(folder / "fails", on_white="fails"),
+        rows=tiny_networks.make_bundle(folder / "rows", batch=4),
     )
 
 
@@ -134,6 +136,34 @@ def takes_images_of_any_size(opens: Open, bundles: Bundles) -> None:
             image = picture(width, (width, height))
             start(engine, 0, image)
             np.testing.assert_allclose(waited(engine, 0), expected(bundles.plain, image), atol=TOLERANCE)
+
+
+def gives_each_row_the_outputs_of_its_own_image(opens: Open, bundles: Bundles) -> None:
+    """However many rows are submitted, in any size, and the rows behind them still hold older images."""
+    with opens(bundles.rows, 2) as engine:
+        assert engine.max_rows == 4
+        for number, rows in enumerate((4, 1, 3, 2, 4, 2, 1, 3)):
+            slot = number % 2
+            sizes = [((64, 20), (32, 32), (7, 90))[row * number % 3] for row in range(rows)]  # a row's change
+            images = [picture(10 * number + row, size) for row, size in enumerate(sizes)]
+            for row, image in enumerate(images):
+                engine.stage(slot, row, image, engine.place(image.shape[1], image.shape[0]))
+            engine.submit(slot, rows)
+            found = engine.wait(slot).rows
+            assert len(found) == rows
+            for outputs, image in zip(found, images, strict=True):
+                np.testing.assert_allclose(outputs[ROLE], expected(bundles.rows, image), atol=TOLERANCE)
+
+
+def is_ready_once_open_for_any_number_of_rows(opens: Open, bundles: Bundles) -> None:
+    with opens(bundles.rows, 2) as engine:
+        places = set()
+        for rows in (1, 2, 3, 4, 3, 2, 1):
+            for row in range(rows):
+                engine.stage(1, row, picture(row), engine.place(32, 32))
+            engine.submit(1, rows)
+            places |= {outputs[ROLE].ctypes.data for outputs in engine.wait(1).rows}
+        assert len(places) == 4, "a row has its own place in one memory"
 
 
 def submits_at_once(opens: Open, bundles: Bundles) -> None:
@@ -268,6 +298,8 @@ PROMISES = [
     keeps_two_full_slots_apart_for_long,
     uses_a_slot_again_and_again,
     takes_images_of_any_size,
+    gives_each_row_the_outputs_of_its_own_image,
+    is_ready_once_open_for_any_number_of_rows,
     submits_at_once,
     waits_on_any_thread,
     keeps_outputs_until_the_slot_is_staged_again,
@@ -298,6 +330,22 @@ class MixesSlots(FakeEngine):
     def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
         super().stage(slot, row, image, geometry)
         np.copyto(self._inputs[0], self._inputs[slot])
+
+
+class MixesRows(FakeEngine):
+    """Puts every image of a slot into its first row."""
+
+    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
+        super().stage(slot, row, image, geometry)
+        np.copyto(self._inputs[slot][0], self._inputs[slot][row])
+
+
+class GivesAllRows(FakeEngine):
+    """Also those that nobody submitted."""
+
+    def submit(self, slot: int, rows: int) -> None:
+        super().submit(slot, rows)
+        self._submitted[slot] = self.max_rows
 
 
 class NewMemory(FakeEngine):
@@ -344,6 +392,9 @@ class LeavesItsThreads(FakeEngine):
     ("bad", "promise"),
     [
         (MixesSlots, gives_each_slot_the_outputs_of_its_own_image),
+        (MixesRows, gives_each_row_the_outputs_of_its_own_image),
+        (GivesAllRows, gives_each_row_the_outputs_of_its_own_image),
+        (NewMemory, is_ready_once_open_for_any_number_of_rows),
         (NewMemory, keeps_one_memory_for_a_slots_outputs),
         (ComputesInSubmit, submits_at_once),
         (StretchesAll, places_images_as_the_bundle_says),
@@ -383,6 +434,35 @@ def test_an_unknown_engine_is_a_wrong_request_that_names_the_known_ones(bundles:
     with pytest.raises(EngineMissingError, match=r"--engine warp: is unknown; use .*onnxruntime") as caught:
         open_engine(bundles.plain, "warp")
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ON_THE_CPU)
+def test_no_more_rows_are_computed_than_were_submitted(name: str, bundles: Bundles) -> None:
+    with CASES[name](bundles.rows, 1) as engine:
+        for row in range(4):
+            engine.stage(0, row, picture(row), engine.place(32, 32))
+        engine.submit(0, 4)
+        last = engine.wait(0).rows[3][ROLE]
+        before = last.copy()
+        for row in range(4):
+            engine.stage(0, row, picture(10 + row), engine.place(32, 32))
+        engine.submit(0, 3)
+        engine.wait(0)
+        np.testing.assert_array_equal(last, before)
+
+
+@pytest.mark.parametrize("engine", [*ON_THE_CPU, "tensorrt"])
+def test_a_network_that_does_not_take_what_its_bundle_says_is_refused(
+    engine: str, bundles: Bundles, tmp_path: Path
+) -> None:
+    folder = tmp_path / "fixed"
+    folder.mkdir()
+    for name in ("model.onnx", "labels.txt", "bundle.toml"):
+        (folder / name).write_bytes((bundles.plain.folder / name).read_bytes())
+    settings = (folder / "bundle.toml").read_text()
+    (folder / "bundle.toml").write_text(settings.replace('colour = "BGR"', 'colour = "BGR", batch = 4'))
+    with pytest.raises(BundleError, match=r"says batch = 4, and its network takes 1 at a time; set batch = 1"):
+        CASES[engine](load_bundle(folder), 2)
 
 
 # --- What the promises share.

@@ -46,6 +46,7 @@ class HostTensorRt:
 
     def __init__(self) -> None:
         self.calls = {"deserialize": 0}
+        self.computed: list[int] = []
 
     def current(self) -> HostTensorRt | None:
         return self if DRIVER.host_driver_depth() else None
@@ -82,6 +83,14 @@ def contract() -> dict[str, Any]:
         cuda.record(second, stream)
         cuda.synchronize(second)
         np.testing.assert_array_equal(back.array, host.array)
+        host.array[:] = 7
+        cuda.copy_in(device, host, 300, stream, 500)
+        cuda.copy_out(back, device, 1000, stream)
+        cuda.record(second, stream)
+        cuda.synchronize(second)
+        assert np.flatnonzero(back.array == 7)[-300:].tolist() == list(range(500, 800))
+        assert back.array[800:].tolist() == [place % 251 for place in range(800, 1000)]
+        host.array[:] = np.arange(1000) % 251
         assert cuda.elapsed_ms(first, second) > 0
         assert (host.address != 0) is cuda.is_integrated
         found["free"] = cuda.free_bytes()
@@ -109,7 +118,7 @@ def contract() -> dict[str, Any]:
 
 
 def engine(folder: Path) -> dict[str, Any]:
-    bundle = tiny_networks.make_bundle(folder / "net")
+    bundle = tiny_networks.make_bundle(folder / "net", batch=2)
     card = find_gpu(0)
     assert card is not None
     write_plan(bundle, SimpleNamespace(facts=card))
@@ -125,17 +134,21 @@ def engine(folder: Path) -> dict[str, Any]:
         for number in range(8):
             image = tiny_networks.solid(20 * number, 200 - number, 10, (64, 20 + number // 4))
             place = opened.place(64, image.shape[0])
-            opened.stage(number % 2, 0, image, place)
-            opened.submit(number % 2, 1)
+            rows = 1 + number % 3 % 2
+            for row in range(rows):
+                opened.stage(number % 2, row, image[:, :, ::-1] if row else image, place)
+            opened.submit(number % 2, rows)
             if number == 5:
                 DRIVER.host_driver_lose()
                 with pytest.raises(EngineError, match="illegal memory access"):
                     opened.wait(number % 2)
                 continue
             done = opened.wait(number % 2)
-            preprocessor.write(image, place, tensor)
-            wanted = tiny_networks.answer(tensor, total_cells(32, 32))
-            np.testing.assert_allclose(done.rows[0]["predictions"], wanted, atol=1e-4)
+            assert len(done.rows) == rows
+            for row, outputs in reversed(list(enumerate(done.rows))):  # the first one last: `wanted` is its
+                preprocessor.write(image[:, :, ::-1] if row else image, place, tensor)
+                wanted = tiny_networks.answer(tensor, total_cells(32, 32))
+                np.testing.assert_allclose(outputs["predictions"], wanted, atol=1e-4)
             assert done.started_ns <= done.inferred_ns <= time.monotonic_ns()
             times = done.gpu
         assert decoder.reduction is not None

@@ -19,7 +19,7 @@ from engines.passport import read_passport
 from engines.runtime import open_engine
 
 SETTINGS = """decoder = "yolov8"
-input = { width = 64, height = 32, layout = "NHWC", colour = "RGB" }
+input = { width = 64, height = 32, layout = "NHWC", colour = "RGB", batch = 5 }
 fit = "stretch"
 pad = 7
 scale = 0.5
@@ -48,7 +48,7 @@ def test_every_key_is_read() -> None:
     settings = parse_settings(SETTINGS.encode(), "bundle.toml")
     assert settings.decoder == "yolov8"
     assert (settings.input.width, settings.input.height) == (64, 32)
-    assert (settings.input.layout, settings.input.colour) == ("NHWC", "RGB")
+    assert (settings.input.layout, settings.input.colour, settings.input.batch) == ("NHWC", "RGB", 5)
     assert settings.outputs == {"predictions": "output 0"}
     pixels = settings.pixels
     assert (pixels.colour, pixels.fit, pixels.pad, pixels.scale) == ("RGB", Fit.STRETCH, 7, 0.5)
@@ -71,7 +71,7 @@ def test_what_is_not_said_has_the_designs_defaults() -> None:
         (
             "width = 64",
             'width = 64, name = "x"',
-            r"input\.name: is no key here; known are colour, height",
+            r"input\.name: is no key here; known are batch, colour, height",
         ),
         ("width = 64", "width = 0", r"input\.width: .*greater than or equal to 1"),
         ("width = 64", "width = 100000", r"input\.width: .*less than or equal to 8192"),

@@ -50,7 +50,7 @@ COSTS_NS = {"copy in": MS, "letterbox": 2 * MS, "inference": 4 * MS, "candidates
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    made = tiny_networks.make_bundle(tmp_path_factory.mktemp("slots") / "net")
+    made = tiny_networks.make_bundle(tmp_path_factory.mktemp("slots") / "net", batch=3)
     write_plan(made, SimulatedGpu())
     return made
 
@@ -78,7 +78,7 @@ class Driver:
             assert self.engine.reduce(self.decoder.reduction, THRESHOLDS)
         if seed % 2:
             self.engine._session.slots[0]._clock.renew_ns = 0  # the slots share it
-        self.wanted: dict[int, NDArray[np.float32]] = {}
+        self.wanted: dict[int, list[NDArray[np.float32]]] = {}
         self.began_ns: dict[int, int] = {}
 
     def picture(self) -> NDArray[np.uint8]:
@@ -87,27 +87,37 @@ class Driver:
         levels = self.noise.integers(0, 200, 3) if len(shape) == 3 else self.noise.integers(0, 200)
         return np.asarray(self.noise.integers(0, 40, shape) + levels, np.uint8)
 
-    def stage(self, slot: int) -> None:
+    def stage(self, slot: int, rows: int = 1) -> None:
         self.began_ns[slot] = time.monotonic_ns()
-        image = self.picture()
-        height = image.shape[0] * 2 // 3 if image.ndim == 2 else image.shape[0]
-        self.engine.stage(slot, 0, image, self.engine.place(image.shape[1], height))
-        self.wanted[slot] = expected(self.bundle, image)
-        image.fill(255)  # its owner uses the memory for something else
+        self.wanted[slot] = []
+        for row in range(rows):
+            image = self.picture()
+            height = image.shape[0] * 2 // 3 if image.ndim == 2 else image.shape[0]
+            self.engine.stage(slot, row, image, self.engine.place(image.shape[1], height))
+            self.wanted[slot].append(expected(self.bundle, image))
+            image.fill(255)  # its owner uses the memory for something else
 
-    def check(self, slot: int) -> Outputs:
+    def submit(self, slot: int) -> None:
+        self.engine.submit(slot, len(self.wanted[slot]))
+
+    def check(self, slot: int) -> tuple[Outputs, ...]:
         done = self.engine.wait(slot)
         assert self.began_ns[slot] <= done.started_ns <= done.inferred_ns <= time.monotonic_ns()
-        self.compare(slot, done.rows[0])
-        return done.rows[0]
+        self.compare(slot, done.rows)
+        return done.rows
 
-    def compare(self, slot: int, outputs: Outputs) -> None:
+    def compare(self, slot: int, rows: tuple[Outputs, ...]) -> None:
+        assert len(rows) == len(self.wanted[slot])
+        for outputs, wanted in zip(rows, self.wanted[slot], strict=True):
+            self.compare_row(outputs, wanted)
+
+    def compare_row(self, outputs: Outputs, raw: NDArray[np.float32]) -> None:
         if CANDIDATES not in outputs:
-            np.testing.assert_allclose(outputs["predictions"], self.wanted[slot], atol=TOLERANCE)
+            np.testing.assert_allclose(outputs["predictions"], raw, atol=TOLERANCE)
             return
         place = self.engine.place(32, 32)
         found = self.decoder.decode(outputs, place, THRESHOLDS)
-        wanted = self.decoder.decode({"predictions": self.wanted[slot]}, place, THRESHOLDS)
+        wanted = self.decoder.decode({"predictions": raw}, place, THRESHOLDS)
         assert isinstance(found, Detections)
         assert isinstance(wanted, Detections)
         assert len(wanted) == 2
@@ -119,23 +129,23 @@ class Driver:
         slots = list(range(self.engine.slots))
         self.random.shuffle(slots)
         for slot in slots:
-            while self.random.random() < 0.3:
-                self.stage(slot)  # a frame that is given up: another network of its pipeline failed
-            self.stage(slot)
-            self.engine.submit(slot, 1)
+            while self.random.random() < 0.3:  # a frame that is given up: another network of its pipeline failed
+                self.stage(slot, self.random.randint(1, self.engine.max_rows))
+            self.stage(slot, self.random.randint(1, self.engine.max_rows))
+            self.submit(slot)
         self.random.shuffle(slots)
         kept = []
         for slot in slots:
             waiting = pool.submit(self.check, slot) if self.random.random() < 0.3 else None
             kept.append((slot, waiting.result(WAIT_S) if waiting else self.check(slot)))
-        for slot, outputs in kept:  # they stay until the slot is staged again
-            self.compare(slot, outputs)
+        for slot, rows in kept:  # they stay until the slot is staged again
+            self.compare(slot, rows)
 
     def end(self) -> None:
         """Close with one slot staged and one in flight, whose result is still to be had."""
-        self.stage(0)
-        self.stage(1)
-        self.engine.submit(1, 1)
+        self.stage(0, 2)
+        self.stage(1, 3)
+        self.submit(1)
         self.engine.close()
         self.check(1)
         assert self.gpu.broken_rules == []
@@ -153,20 +163,21 @@ def times_are_of_the_frame(bundle: Bundle, seed: int, **gpu: Any) -> None:
     """On a device with a clock on which each kind of work takes exactly so long."""
     driver = Driver(bundle, seed, slots=1, costs_ns=COSTS_NS, **gpu)
     has_kernels, is_integrated = gpu.get("has_kernels", False), gpu.get("is_integrated", False)
-    for _ in range(3):
+    for rows in (1, 1, 3, 2):
         while driver.random.random() < 0.5:
-            driver.stage(0)
-        driver.stage(0)
-        driver.engine.submit(0, 1)
+            driver.stage(0, driver.random.randint(1, 3))
+        driver.stage(0, rows)
+        driver.engine.submit(0, rows)
         done = driver.engine.wait(0)
         assert isinstance(done.gpu, GpuTimes)
         assert done.gpu.enqueue_ms > 0
-        weights = (2.0,) if has_kernels else ()  # the first image of a size takes its weights along
-        assert done.gpu.copy_in_ms in ((0.0,) if is_integrated else (1.0, *weights))
-        assert done.gpu.preprocess_ms == (2.0 if has_kernels else 0.0)
+        weights = rows if has_kernels else 0  # the first image of a size takes its weights along
+        assert done.gpu.copy_in_ms in ((0.0,) if is_integrated else range(rows, rows + weights + 1))
+        assert done.gpu.preprocess_ms == (2.0 * rows if has_kernels else 0.0)
         assert done.gpu.compute_ms == 4.0
-        assert done.gpu.reduce_ms == (5.0 if gpu.get("reduces") else 0.0)
-        assert done.gpu.copy_out_ms == (0.0 if is_integrated else 8.0)
+        assert done.gpu.reduce_ms == (5.0 * rows if gpu.get("reduces") else 0.0)
+        results = rows if gpu.get("reduces") else 1
+        assert done.gpu.copy_out_ms == (0.0 if is_integrated else 8.0 * results)
     driver.engine.close()
     assert driver.gpu.broken_rules == []
 
@@ -248,13 +259,28 @@ def test_a_slot(promise: Any, kind: str, bundle: Bundle) -> None:
 def test_nothing_is_allocated_once_the_sizes_are_known(bundle: Bundle) -> None:
     driver = Driver(bundle, 2, has_kernels=True)
     with ThreadPoolExecutor(1) as pool:
-        for _ in range(12):
+        for slot in range(3):
+            for _ in range(12):
+                driver.stage(slot, 3)
+        for _ in range(3):
             driver.round(pool)
         makers = ("host_memory", "device_memory", "new_stream", "new_event", "kernel", "captured")
         before = {name: driver.gpu.calls[name] for name in makers}
         for _ in range(5):
             driver.round(pool)
     assert {name: driver.gpu.calls[name] for name in makers} == before
+    driver.engine.close()
+
+
+@pytest.mark.parametrize("can_capture", [True, False])
+def test_no_more_rows_are_computed_than_were_submitted(can_capture: bool, bundle: Bundle) -> None:
+    driver = Driver(bundle, 4, can_capture=can_capture)
+    driver.gpu.computed.clear()
+    for rows in (3, 1, 2, 3):
+        driver.stage(0, rows)
+        driver.submit(0)
+        driver.check(0)
+    assert driver.gpu.computed == [3, 1, 2, 3]
     driver.engine.close()
 
 
@@ -315,14 +341,14 @@ ATTACHED, NOT_ATTACHED = "with self._cuda.attached():", "if True:"
 COPIED = "self._cuda.record(copied, stream)"
 MUTATIONS = [
     # what the slot waits for
-    mutation(SLOT, "self._cuda.synchronize(self._staged)", then="self._is_staged = True"),
+    mutation(SLOT, "self._cuda.synchronize(events.there)"),
     mutation(SLOT, "self._cuda.synchronize(self._done)", then="self.in_flight = False"),
     mutation(SLOT, "self._cuda.synchronize(self._done)", then=""),
-    mutation(SLOT, "self._cuda.synchronize(self._staged)", then=""),
+    mutation(SLOT, "self._cuda.synchronize(self._rows_in[self._staged[-1]].there)"),
     mutation(SLOT, "self.in_flight = True"),
     # what it waits on
-    mutation(SLOT, "self._cuda.record(self._begun, self._stream)"),
-    mutation(SLOT, "self._cuda.record(self._staged, self._stream)"),
+    mutation(SLOT, "self._cuda.record(events.begun, self._stream)"),
+    mutation(SLOT, "self._cuda.record(events.there, self._stream)"),
     mutation(SLOT, "self._cuda.record(self._started, self._stream)"),
     mutation(SLOT, "self._cuda.record(self._computed, self._stream)"),
     mutation(SLOT, "self._cuda.record(self._reduced, self._stream)"),
@@ -339,28 +365,38 @@ MUTATIONS = [
         ),
     ),
     # the order on its stream
-    mutation(SLOT, "write(image, place, self._stream", f"write(image, place, {ELSEWHERE}"),
-    mutation(SLOT, "launch_graph(self._graph, self._stream)", f"launch_graph(self._graph, {ELSEWHERE})"),
+    mutation(SLOT, "write(row, image, place, self._stream", f"write(row, image, place, {ELSEWHERE}"),
+    mutation(SLOT, "launch_graph(self._graphs[rows], self._stream)", f"launch_graph(self._graphs[rows], {ELSEWHERE})"),
     mutation(SLOT, "execute_async_v3(self._stream.handle)", f"execute_async_v3({ELSEWHERE}.handle)", "self._enqueued"),
     mutation(SLOT, "execute_async_v3(self._stream.handle)", f"execute_async_v3({ELSEWHERE}.handle)", "if is_enqueued"),
     mutation(SLOT, "self._cuda.captured(self._stream)", f"self._cuda.captured({ELSEWHERE})"),
-    mutation(SLOT, "copy_out(self._stream)", f"copy_out({ELSEWHERE})"),
-    mutation(STAGING, "copy_in(self._buffer.size, stream)", f"copy_in(self._buffer.size, {ELSEWHERE})"),
+    mutation(SLOT, "reducing.copy_out(self._stream)", f"reducing.copy_out({ELSEWHERE})"),
+    mutation(SLOT, "self._row_sizes[name], self._stream)", f"self._row_sizes[name], {ELSEWHERE})"),
+    mutation(STAGING, "copy_in(self._row_size, stream,", f"copy_in(self._row_size, {ELSEWHERE},"),
     mutation(STAGING, "copy_in(image.nbytes, stream)", f"copy_in(image.nbytes, {ELSEWHERE})"),
     mutation(STAGING, "self._at(place, is_nv12, stream)", f"self._at(place, is_nv12, {ELSEWHERE})"),
     mutation(STAGING, "copy_in(weights.size, stream)", f"copy_in(weights.size, {ELSEWHERE})"),
     mutation(STAGING, "arguments.tobytes(), stream", f"arguments.tobytes(), {ELSEWHERE}"),
-    mutation(SLOT, "self._reducing.launch(self._stream)", f"self._reducing.launch({ELSEWHERE})"),
+    mutation(SLOT, "reducing.launch(self._stream)", f"reducing.launch({ELSEWHERE})"),
     mutation(REDUCING, "block, arguments, stream)", f"block, arguments, {ELSEWHERE})"),
-    mutation(REDUCING, "self._result.copy_out(stream)", f"self._result.copy_out({ELSEWHERE})"),
+    mutation(REDUCING, "copy_out(self._result.size, stream)", f"copy_out(self._result.size, {ELSEWHERE})"),
     mutation(REDUCING, "copy_in(self._limits.size, stream)", f"copy_in(self._limits.size, {ELSEWHERE})"),
-    mutation(SLOT, "outputs, self._stream)", f"outputs, {ELSEWHERE})"),
+    mutation(SLOT, "outputs, self._stream))", f"outputs, {ELSEWHERE}))"),
     # the copies themselves
-    mutation(SLOT, "copied.copy_out(self._stream)"),
+    mutation(SLOT, "reducing.copy_out(self._stream)"),
+    mutation(SLOT, "output.copy_out(rows * self._row_sizes[name], self._stream)"),
+    mutation(SLOT, "output.copy_out(rows * self._row_sizes", "output.copy_out((rows - 1 or 1) * self._row_sizes"),
+    mutation(SLOT, "self._staged.clear()"),
+    mutation(SLOT, "self._rows_set = rows"),
+    mutation(SLOT, "self._graphs[rows] = graphs[0]", "self._graphs = dict.fromkeys((1, 2, 3), graphs[0])"),
+    mutation(SLOT, ".address + row * self._row_sizes[name]", ".address"),
+    mutation(STAGING, "self._input.address + row * self._row_size,", "self._input.address,"),
+    mutation(STAGING, "memory = self._images[row]", "memory = self._images[0]"),
     mutation(REDUCING, "self._limits.copy_in(self._limits.size, stream)"),
-    mutation(REDUCING, "self._result.copy_out(stream)"),
-    mutation(STAGING, "self._buffer.copy_in(self._buffer.size, stream)"),
-    mutation(STAGING, "self._image.copy_in(image.nbytes, stream)"),
+    mutation(REDUCING, "self._result.copy_out(self._result.size, stream)"),
+    mutation(STAGING, "self._buffer.copy_in(self._row_size, stream, row * self._row_size)"),
+    mutation(STAGING, "self._row_size, stream, row * self._row_size", "self._row_size, stream"),
+    mutation(STAGING, "memory.copy_in(image.nbytes, stream)"),
     mutation(STAGING, "weights.copy_in(weights.size, stream)"),
     mutation(STAGING, COPIED, then="kind ="),
     mutation(STAGING, COPIED, then=""),
@@ -413,7 +449,7 @@ def _mutated(change: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Results that are wrong or not there, and what the device, the engine or the decoder say of them.
-WRONG = (AssertionError, IndexError, CudaError, EngineError, NonFiniteOutputError, pytest.fail.Exception)
+WRONG = (AssertionError, IndexError, ValueError, CudaError, EngineError, NonFiniteOutputError, pytest.fail.Exception)
 
 
 def all_promises(bundle: Bundle) -> None:

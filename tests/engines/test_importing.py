@@ -135,6 +135,37 @@ def test_a_classifier_is_recognised_and_whether_its_softmax_is_inside(
     assert seen.scores.sum() == pytest.approx(1)
 
 
+@pytest.mark.parametrize(
+    ("free_batch", "asked", "batch"), [(True, None, 8), (True, 1, 1), (True, 3, 3), (False, None, 1), (False, 1, 1)]
+)
+def test_a_classifier_of_a_free_batch_takes_several_images_at_once(
+    free_batch: bool, asked: int | None, batch: int, tmp_path: Path
+) -> None:
+    model = tiny_networks.write_classifier(tmp_path / "colours.onnx", free_batch=free_batch)
+    bundle = import_network(model, tmp_path / "b", ImportOptions(colour="BGR", batch=asked))
+    assert bundle.settings.input.batch == batch
+    with open_engine(bundle, "onnxruntime") as engine:
+        assert engine.max_rows == batch
+
+
+def test_a_batch_axis_that_is_free_in_name_alone_is_none(tmp_path: Path) -> None:
+    model = onnx.load(tiny_networks.write_classifier(tmp_path / "colours.onnx"))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    model.graph.node[-1].output[0] = "all"
+    model.graph.node.append(onnx.helper.make_node("ReduceMean", ["all"], ["classes"], axes=[0], keepdims=1))
+    onnx.save(model, tmp_path / "mean.onnx")
+    assert import_network(tmp_path / "mean.onnx", tmp_path / "b", ImportOptions(colour="BGR")).settings.input.batch == 1
+    with pytest.raises(BundleError, match=r"says batch = 4, and of 4 images its output 'classes' is \[1, 3\]"):
+        import_network(tmp_path / "mean.onnx", tmp_path / "c", ImportOptions(colour="BGR", batch=4))
+
+
+def test_more_images_at_once_than_a_network_takes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="says batch = 4, and its network takes 1 at a time"):
+        import_network(write_network(tmp_path / "tiny.onnx", names=NAMES), tmp_path / "b", replace(OPTIONS, batch=4))
+    assert tree(tmp_path) == {"tiny.onnx"}
+
+
 def test_a_second_output_needs_its_role_named(tmp_path: Path) -> None:
     model = write_network(tmp_path / "two.onnx", second_output=True, names=NAMES)
     with pytest.raises(BundleError, match="decoder 'yolov8' does not fit: expected 1 output"):

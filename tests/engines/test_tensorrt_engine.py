@@ -320,6 +320,39 @@ def fails(engine: Engine, slot: int = 0, match: str = "inference failed") -> Non
         inferred(engine, slot)
 
 
+def test_a_frame_that_is_staged_when_the_device_is_lost_is_not_inferred_from_what_another_session_holds(
+    bundle: Bundle, gpu: SimulatedGpu
+) -> None:
+    with simulated_engine(bundle, 2, gpu) as engine:
+        engine.stage(0, 0, GREY, engine.place(32, 32))
+        engine.stage(1, 0, GREY, engine.place(32, 32))
+        engine.submit(1, 1)
+        gpu.lose()
+        with pytest.raises(EngineError, match="inference failed"):
+            engine.wait(1)
+        engine.submit(0, 1)  # on a session that never saw its image
+        with pytest.raises(EngineError, match="was lost while images were on their way to it"):
+            engine.wait(0)
+        engine.stage(0, 0, GREY, engine.place(32, 32))
+        engine.submit(0, 1)
+        assert len(engine.wait(0).rows) == 1
+
+
+def test_a_row_that_never_came_fails_its_frame_though_the_others_did(tmp_path: Path, gpu: SimulatedGpu) -> None:
+    with simulated_engine(tiny_networks.make_bundle(tmp_path / "rows", batch=2), 1, gpu) as engine:
+        assert engine.max_rows == 2
+        gpu.fail_calls["copy_in"] = 0
+        for row in range(2):
+            engine.stage(0, row, GREY, engine.place(32, 32))
+        engine.submit(0, 2)
+        with pytest.raises(EngineError, match="inference failed"):
+            engine.wait(0)
+        for row in range(2):
+            engine.stage(0, row, GREY, engine.place(32, 32))
+        engine.submit(0, 2)
+        assert len(engine.wait(0).rows) == 2
+
+
 @pytest.mark.parametrize("call", ["copy_in", "record", "copy_out", "synchronize", "elapsed_ms", "launch_graph"])
 def test_a_lost_device_costs_its_frames_and_comes_back(call: str, bundle: Bundle, gpu: SimulatedGpu) -> None:
     with simulated_engine(bundle, 2, gpu) as engine:

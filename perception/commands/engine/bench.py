@@ -16,6 +16,7 @@ def bench(
     engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or tensorrt_rtx.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
     in_flight: Annotated[int, typer.Option(min=1, max=16, help="Inferences at once; a run has 2, on a GPU 3.")] = 2,
+    batch: Annotated[int, typer.Option(min=1, help="Images an inference, where the bundle takes several.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure.")] = 3.0,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -29,13 +30,17 @@ def bench(
     from engines.bundle import load_bundle
     from engines.measured import note
     from engines.runtime import open_engine
+    from perception.errors import UsageError
 
     loaded = load_bundle(bundle or default_bundle())
     with open_engine(loaded, engine, slots=in_flight, threads=threads) as opened:
-        speed = measure(opened, seconds)
+        if batch > opened.max_rows:
+            what = f"is more than {loaded.name} takes on {opened.name}: {opened.max_rows}"
+            raise UsageError(f"--batch {batch}", what, "import it with a larger --batch, where its batch axis is free")
+        speed = measure(opened, seconds, batch=batch)
         name, device, notes = opened.name, opened.device, (*opened.notes, *speed.remarks)
     latency = {key: round(value, 4) for key, value in speed.latency_ms.items()}
-    measured = {"fps": round(speed.fps, 3), "latency_ms": latency, "in_flight": speed.in_flight}
+    measured = {"fps": round(speed.fps, 3), "latency_ms": latency, "in_flight": speed.in_flight, "batch": speed.batch}
     plan = note(loaded, name, "speed", measured)
     if json_:
         facts = {
@@ -45,6 +50,7 @@ def bench(
             "device": device,
             "threads": threads,
             "in_flight": speed.in_flight,
+            "batch": speed.batch,
             "gpu_ms": {
                 stage: {key: round(value, 4) for key, value in of_stage.items()}
                 for stage, of_stage in speed.gpu_ms.items()
@@ -54,7 +60,8 @@ def bench(
         print(json.dumps(facts))
         return
     how = f"{threads} thread{'s' if threads > 1 else ''}" if not speed.gpu_ms else "a GPU"
-    print(f"{name} on {device}, {how}, {speed.in_flight} in flight, {speed.inferences} inferences")
+    each = f" of {speed.batch} images" if speed.batch > 1 else ""
+    print(f"{name} on {device}, {how}, {speed.in_flight} in flight, {speed.inferences} inferences{each}")
     print(f"{speed.fps:.1f} fps, latency p50 {latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms")
     for stage, of_stage in speed.gpu_ms.items():
         figures = ", ".join(f"{key} {value:.3f}" for key, value in of_stage.items())

@@ -45,6 +45,15 @@ def import_(
     size: Annotated[
         str | None, typer.Option(metavar="WIDTHxHEIGHT", help="For a network whose input size is free.")
     ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Images that go in at once at most, for a network whose batch axis is free; "
+            "default: 8 for a classifier, which may look at a frame's detections, else 1.",
+        ),
+    ] = None,
     outputs: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,15 +85,17 @@ def import_(
         fit=_fit(fit),
         pad=pad,
         size=parse_size(size),
+        batch=batch,
         outputs=_roles(outputs) if outputs else None,
     )
     if probe:
         open_source(probe).close()  # a wrong name is said before anything is written
     bundle = import_network(model, output, options, replace_existing=force)
     settings = bundle.settings
+    at_once = f", {settings.input.batch} images at once" if settings.input.batch > 1 else ""
     print(
         f"{output}: {settings.decoder}, {settings.input.width}x{settings.input.height} {settings.input.colour}, "
-        f"{settings.fit.value}, {len(bundle.labels)} classes"
+        f"{settings.fit.value}, {len(bundle.labels)} classes{at_once}"
     )
     if probe:
         _probe(bundle, probe)

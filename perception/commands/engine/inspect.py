@@ -43,7 +43,8 @@ def inspect(
         "bundle": f"{loaded.name}  ({facts['model_bytes'] / 1e6:.1f} MB)",
         "sha256": loaded.sha256,
         "decoder": settings.decoder,
-        "input": f"{size.width}x{size.height} {size.layout} {size.colour}, {settings.fit.value}, pad {settings.pad}",
+        "input": f"{size.width}x{size.height} {size.layout} {size.colour}, {settings.fit.value}, pad {settings.pad}"
+        + (f", up to {size.batch} images at once" if size.batch > 1 else ""),
         "pixels": f"(x * {settings.scale:g} - {list(settings.mean)}) / {list(settings.std)}",
         "roles": ", ".join(f"{role} = {name}" for role, name in settings.outputs.items()),
         "onnx in": "; ".join(facts["onnx_inputs"]),

@@ -86,13 +86,14 @@ def network(fault: str = "", *, scales: bool = True, batch: int | str = 1) -> An
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def bundle_of(folder: Path, proto: Any) -> Bundle:
+def bundle_of(folder: Path, proto: Any, *, batch: int = 1) -> Bundle:
     """A bundle's folder round it; what its outputs mean is no matter to a builder."""
     folder.mkdir()
     (folder / "model.onnx").write_bytes(proto.SerializeToString())
     (folder / "labels.txt").write_text("thing\n")
     (folder / "bundle.toml").write_text(
-        f'decoder = "yolov8"\nfit = "stretch"\n[input]\nwidth = {SIDE}\nheight = {SIDE}\ncolour = "BGR"\n'
+        'decoder = "yolov8"\nfit = "stretch"\n'
+        f'[input]\nwidth = {SIDE}\nheight = {SIDE}\ncolour = "BGR"\nbatch = {batch}\n'
         '[outputs]\npredictions = "second_relu"\n'
     )
     return load_bundle(folder)

@@ -25,7 +25,7 @@ from engines.runtime.plan_session import LoadedPlan, PlanTensor
 from engines.runtime.staging import OnHost
 from engines.tensorrt_library import Library, open_library
 
-SHAPES = {"image": (1, 3, 32, 32), "boxes": (1, 7, 21)}
+SHAPES = {"image": (2, 3, 32, 32), "boxes": (2, 7, 21)}
 
 
 class Exact(Only):
@@ -92,16 +92,18 @@ def main(flavor: str) -> None:
     image = np.zeros((32, 32, 3), np.uint8)
     session = GpuSession(
         cuda,
-        lambda: LoadedPlan(seen, b"plan", SHAPES["image"], dla=0),
+        lambda: LoadedPlan(seen, b"plan", SHAPES["image"][1:], 2, dla=0),
         lambda _kernel: b"",
         lambda plan, _kernels: OnHost(cuda, pixels, _input_of(plan), is_nhwc=False),
         {"predictions": "boxes"},
         2,
         (image, pixels.geometry(32, 32)),
     )
-    session.stage(0, image, pixels.geometry(32, 32))
-    session.submit(0)
-    assert session.wait(0).rows[0]["predictions"].shape == SHAPES["boxes"][1:]
+    for rows in (2, 1):
+        for row in range(rows):
+            session.stage(0, row, image, pixels.geometry(32, 32))
+        session.submit(0, rows)
+        assert [row["predictions"].shape for row in session.wait(0).rows] == [SHAPES["boxes"][1:]] * rows
     session.close()
     print(
         json.dumps(

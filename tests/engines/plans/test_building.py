@@ -78,6 +78,18 @@ def test_a_free_batch_takes_the_bundles_size(tmp_path: Path) -> None:
     assert plan.passport["shapes"] == {"image": {key: [1, 3, 32, 32] for key in ("least", "usual", "most")}}
 
 
+def test_a_free_batch_takes_as_many_as_the_bundle_says(tmp_path: Path) -> None:
+    plan = build(bundle_of(tmp_path / "net", network(batch="N"), batch=4), RTX)
+    assert plan.passport["shapes"]["image"] == {
+        "least": [1, 3, 32, 32],
+        "usual": [4, 3, 32, 32],
+        "most": [4, 3, 32, 32],
+    }
+    assert [layer.runs_in for layer in plan.report.layers] == ["int8", "int8"]
+    with pytest.raises(BundleError, match=r"says batch = 4, and its network takes 1 at a time; set batch = 1"):
+        build(bundle_of(tmp_path / "fixed", network(), batch=4), RTX)
+
+
 def test_halves_of_a_float_network(tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path / "net", network(scales=False))
     with pytest.raises(BundleError, match=r"no scales.*perception engine calibrate"):

@@ -60,7 +60,7 @@ def test_it_is_built_of_a_float_network_and_ranges_and_they_lie_beside_it(
     tmp_path: Path, orin: Callable[..., Asked]
 ) -> None:
     asked = orin(ALL_ON_DLA)
-    bundle = bundle_of(tmp_path / "net", network(batch="N"))
+    bundle = bundle_of(tmp_path / "net", network(batch="N"), batch=4)
     plan = build(bundle, DLA)
     assert plan.folder.name == "tensorrt-sm_87-dla1-int8"
     assert not any("Quantize" in node.op_type for node in asked.network.graph.node)
