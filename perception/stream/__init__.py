@@ -2,8 +2,9 @@
 
 `outbox.py` numbers, encodes and sums up what is sent; `publisher.py` puts it on a socket and never waits
 for a reader; `stream_subscriber.py` reads it (`subscriber.py`: messages of one kind), `continuity.py` counts what was
-lost, `connection.py` knows who is at the other end. `endpoint.py` says which addresses are allowed, `keys.py` reads and
-makes keys, `admission.py` lets readers in by them. Imports `perception.message`.
+lost, `connection.py` knows who is at the other end, `question.py` asks it whether it wants keys. `endpoint.py` says
+which addresses are allowed, `keys.py` reads and makes keys, `admission.py` lets readers in by them. Imports
+`perception.message`.
 """
 
 from perception.stream.outbox import Outbox

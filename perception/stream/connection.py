@@ -10,6 +10,8 @@ from enum import Enum
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from perception.stream.question import Question
+
 _MONITOR = "inproc://monitor"
 _HANDSHAKE_FAILURES = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -42,10 +44,15 @@ REFUSALS = frozenset({Peer.WANTS_KEYS, Peer.NOT_LISTED, Peer.WRONG_SERVER_KEY})
 
 
 class ConnectionWatch:
-    """Follows one connecting socket. Made before it connects; used by the thread that uses the socket."""
+    """Follows one socket that connects to `address`. Made before it does; used by the thread that uses the socket."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes], *, has_keys: bool) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes], address: str, *, has_keys: bool
+    ) -> None:
         self.peer = Peer.NOBODY
+        self._context = context
+        self._address = address
+        self._question: Question | None = None
         self._has_keys = has_keys
         self._hang_ups = 0
         self._watched = watched
@@ -66,6 +73,8 @@ class ConnectionWatch:
                 continue  # ZeroMQ does not try again after these, or it would be told the same
             if event & _HANDSHAKE_FAILURES:
                 self._hang_ups += 1
+                if not self._has_keys:
+                    self._ask_whether_keys_are_wanted()
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self.peer = Peer.NOT_LISTED
             elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _MECHANISM_MISMATCH:
@@ -75,12 +84,30 @@ class ConnectionWatch:
             elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.peer = Peer.PUBLISHER
                 self._hang_ups = 0
+                self._ask_no_more()
             elif event & (_HANDSHAKE_FAILURES | zmq.EVENT_CONNECTED):
                 self.peer = Peer.STRANGER  # connected alone: it has yet to speak, and a publisher does so at once
             elif self.peer is Peer.PUBLISHER:
                 self.peer = Peer.NOBODY
+        if self._question is not None:
+            self._question.update()
+            if self._question.wants_keys:
+                self.peer = Peer.WANTS_KEYS
+
+    def _ask_whether_keys_are_wanted(self) -> None:
+        """Who hangs up on a reader without keys may want them, or speak no ZeroMQ: the events do not tell."""
+        if self._hang_ups % MOST_HANG_UPS != 1:
+            return
+        self._ask_no_more()
+        self._question = Question(self._context, self._address, ipv6=bool(self._watched.ipv6))
+
+    def _ask_no_more(self) -> None:
+        if self._question is not None:
+            self._question.close()
+            self._question = None
 
     def close(self) -> None:
         """Stop watching; the watched socket stays open."""
+        self._ask_no_more()
         self._watched.disable_monitor()
         self.socket.close()

@@ -107,7 +107,7 @@ class StreamSubscriber(Generic[M_co]):
         if pair is not None and server_public is not None:
             self._socket.curve_publickey, self._socket.curve_secretkey = pair.public, pair.secret
             self._socket.curve_serverkey = server_public
-        self._watch = ConnectionWatch(self._context, self._socket, has_keys=pair is not None)
+        self._watch = ConnectionWatch(self._context, self._socket, address, has_keys=pair is not None)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._watch.socket, zmq.POLLIN)

@@ -18,11 +18,13 @@ import pytest
 import zmq
 from hypothesis import given
 from hypothesis import strategies as st
+from late_wire import LateWire
 
-from perception.errors import RefusedError, UsageError
+from perception.errors import RefusedError, StreamError, UsageError
 from perception.message import NetworkInfo, Status
 from perception.stream import Outbox, Publisher, Subscriber
 from perception.stream.keys import ReaderList, load_pair, load_public, new_keys
+from perception.stream.question import Question
 
 WAIT_S = 10.0
 NEVER = threading.Event()
@@ -115,6 +117,56 @@ def test_a_reader_without_keys_is_told(publisher: Publisher) -> None:
     with Subscriber(endpoint, timeout_s=WAIT_S) as reader, pytest.raises(RefusedError, match="give --keys"):
         next(reader)
     assert publisher.readers == 0
+
+
+@pytest.fixture
+def late(publisher: Publisher) -> Iterator[str]:
+    """The publisher's address on a busy machine."""
+    with LateWire(int(publisher.endpoint.rsplit(":", 1)[1])) as wire:
+        yield f"tcp://127.0.0.1:{wire.port}"
+
+
+def test_a_reader_without_keys_is_told_by_a_busy_publisher_too(publisher: Publisher, late: str) -> None:
+    """It hangs up before it has said that it wants keys, as a server does that speaks no ZeroMQ."""
+    with Subscriber(late, timeout_s=WAIT_S) as reader, pytest.raises(RefusedError, match="give --keys"):
+        next(reader)
+    assert publisher.readers == 0
+
+
+def test_a_reader_with_keys_is_let_in_by_a_busy_publisher(publisher: Publisher, keys: Keys, late: str) -> None:
+    with Subscriber(late, timeout_s=WAIT_S, keys=keys.laptop, server_key=keys.server) as reader:
+        assert reads(publisher, reader)
+
+
+def test_what_hung_up_at_first_is_no_verdict_on_a_publisher_that_comes_later(keys: Keys) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with LateWire(port) as wire, Subscriber(f"tcp://127.0.0.1:{wire.port}") as reader:
+        with pytest.raises(StreamError, match="does not speak ZeroMQ"):
+            reader.receive(0.5)
+        with Publisher(f"tcp://127.0.0.1:{port}", keys=keys.vehicle), pytest.raises(RefusedError, match="give --keys"):
+            reader.receive(WAIT_S)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:0", "tcp://[::1]:0", "ipc://"])
+@pytest.mark.parametrize("wants_keys", [True, False])
+def test_a_publisher_can_be_asked_whether_it_wants_keys(
+    keys: Keys, tmp_path: Path, address: str, wants_keys: bool
+) -> None:
+    try:
+        publisher = Publisher(
+            f"ipc://{tmp_path}/stream" if address == "ipc://" else address, keys=keys.vehicle if wants_keys else None
+        )
+    except UsageError:
+        pytest.skip(f"cannot listen on {address}")
+    with publisher, zmq.Context() as context:
+        question = Question(context, publisher.endpoint, ipv6="[" in address)
+        ends_s = time.monotonic() + WAIT_S
+        while question.wants_keys is None and time.monotonic() < ends_s:
+            question.update()
+        question.close()
+        assert question.wants_keys is wants_keys
+        assert not publisher.wait_for_readers(1, NEVER, 0.1)  # who only asks is none
 
 
 def test_a_reader_with_keys_is_told_that_the_publisher_has_none(keys: Keys) -> None:
