@@ -18,7 +18,7 @@ from perception.commands.keys import app as keys_app
 from perception.commands.record import record
 from perception.commands.replay import replay
 from perception.commands.run import run
-from perception.commands.signals import cleaned_up
+from perception.commands.signals import INTERRUPTED, cleaned_up
 from perception.commands.subscribe import subscribe
 from perception.commands.view import view
 from sensors.cameras.left_behind import is_any_left_behind
@@ -62,6 +62,8 @@ def _run() -> None:
                 app()
         finally:
             sys.stdout.flush()
+    except KeyboardInterrupt:  # before or after `app`, which ends with the same
+        sys.exit(INTERRUPTED)
     except EdgePerceptionError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
