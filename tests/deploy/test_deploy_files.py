@@ -94,12 +94,12 @@ def test_the_commands_of_the_jetson_page_are_clean_to_shellcheck(tmp_path: Path)
 # --- the service
 
 
-def service() -> configparser.SectionProxy:
-    """The unit's section; of keys that are given again the last."""
+def service(section: str = "Service") -> configparser.SectionProxy:
+    """A section of the unit; of keys that are given again the last."""
     unit = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",), comment_prefixes=("#",))
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read(SERVICE)
-    return unit["Service"]
+    return unit[section]
 
 
 @pytest.fixture
@@ -134,6 +134,15 @@ def test_the_unit_runs_a_command_that_exists_and_no_restart_tries_to_mend_a_wron
     assert int(unit["RestartPreventExitStatus"]) == EXIT_WRONG_REQUEST
     assert unit["KillSignal"] == "SIGTERM"
     assert "WatchdogSec" not in unit  # until something really feeds one
+
+
+def test_of_the_machines_tmp_the_unit_sees_the_socket_of_argus_alone_and_follows_its_daemon() -> None:
+    """A new daemon has a new socket, which a unit that runs does not see; without a Jetson there is none."""
+    unit = service()
+    assert (unit["PrivateTmp"], unit["BindReadOnlyPaths"]) == ("yes", "-/tmp/argus_socket")
+    assert "BindPaths" not in unit
+    assert "nvargus-daemon.service" in service("Unit")["After"].split()
+    assert service("Unit")["PartOf"] == "nvargus-daemon.service"
 
 
 # --- containers
