@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def reader(request: pytest.FixtureRequest) -> Iterator[list[str]]:
 
 
 def run_against_a_drive(
-    reader: list[str], lost: int, keys: Path | None = None, arguments: Sequence[Path] = ()
+    reader: list[str], lost: int, keys: Path | None = None, arguments: Sequence[str | Path] = ()
 ) -> tuple[int, str, str]:
     """Publish two sensors' frames to the reader, losing one message; its exit code and what it printed."""
     with (
@@ -127,9 +128,49 @@ def test_an_example_counts_what_was_lost(reader: list[str]) -> None:
     assert code == 1
 
 
-def test_the_python_example_reads_a_stream_with_keys(python_reader: list[str], tmp_path: Path) -> None:
-    vehicle, laptop = new_keys("vehicle", tmp_path), new_keys("laptop", tmp_path)
-    shutil.copy(laptop / "laptop.key", vehicle / "readers")
-    own = [laptop / "laptop.key_secret", vehicle / "vehicle.key"]
-    code, output, _ = run_against_a_drive(python_reader, lost=-1, keys=vehicle, arguments=own)
+class Keys(NamedTuple):
+    """Folders of a publisher's and a reader's keys, the reader on the list."""
+
+    vehicle: Path
+    laptop: Path
+
+    @property
+    def server(self) -> Path:
+        return self.vehicle / "vehicle.key"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    made = Keys(new_keys("vehicle", tmp_path), new_keys("laptop", tmp_path))
+    shutil.copy(made.laptop / "laptop.key", made.vehicle / "readers")
+    return made
+
+
+def test_the_python_example_reads_a_stream_with_keys(python_reader: list[str], keys: Keys) -> None:
+    own = [keys.laptop / "laptop.key_secret", keys.server]
+    code, output, _ = run_against_a_drive(python_reader, lost=-1, keys=keys.vehicle, arguments=own)
     assert (code, len(output.splitlines())) == (0, 6)
+
+
+def test_the_cpp_example_reads_a_stream_with_keys(cpp_reader: list[str], keys: Keys) -> None:
+    own = ["--keys", keys.laptop, "--server-key", keys.server]
+    code, output, _ = run_against_a_drive(cpp_reader, lost=-1, keys=keys.vehicle, arguments=own)
+    assert (code, len(output.splitlines())) == (0, 6)
+
+
+def test_the_cpp_example_refuses_wrong_keys_in_words(cpp_reader: list[str], keys: Keys, tmp_path: Path) -> None:
+    spoiled = tmp_path / "spoiled.key"
+    spoiled.write_text(keys.server.read_text().replace('-key = "', '-key = "x'))
+    refused: dict[str, list[str | Path]] = {
+        "one key is missing; give --keys and --server-key": ["--keys", keys.laptop],
+        "--server-key: what it names is missing": ["--keys", keys.laptop, "--server-key"],
+        "--key: is no option": ["--key", keys.laptop],
+        f"{keys.vehicle / 'readers'}: no secret key": ["--keys", keys.vehicle / "readers", "--server-key", keys.server],
+        "missing.key: has no public-key": ["--keys", keys.laptop, "--server-key", tmp_path / "missing.key"],
+        "spoiled.key: its public-key is no key": ["--keys", keys.laptop, "--server-key", spoiled],
+    }
+    for told, words in refused.items():
+        command = [*cpp_reader, "tcp://127.0.0.1:1", *map(str, words)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+        assert ran.returncode == 2, ran.stderr
+        assert told in ran.stderr
