@@ -16,6 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sensors.frame import PixelFormat
+from sensors.yuv import to_bgr
+
 Boxes: TypeAlias = NDArray[np.float32]
 
 
@@ -147,15 +150,20 @@ class Preprocessor:
         return geometry(self._pixels.fit, source_width, source_height, self._width, self._height)
 
     def write(
-        self, image: NDArray[np.uint8], place: Geometry, out: NDArray[np.float32], *, is_padded: bool = False
+        self,
+        image: NDArray[np.uint8],
+        place: Geometry,
+        out: NDArray[np.float32],
+        kind: PixelFormat = PixelFormat.BGR,
+        *,
+        is_padded: bool = False,
     ) -> None:
-        """Write `image` (H, W, 3) BGR, or (H * 3 / 2, W) NV12, into `out` (3, height, width).
+        """Write `image`, whose pixels are of this kind, into `out` (3, height, width).
 
         `is_padded`: `out` still has the padding of an image at this same place. Of 16:9 in a square input that is
         44 % of the memory, and not writing it keeps as much else in the cache.
         """
-        if image.ndim == 2:
-            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12), np.uint8)
+        image = to_bgr(image, kind)
         size = (place.height, place.width)
         scaled = self._scaled.get(size)
         if scaled is None:

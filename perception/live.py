@@ -119,9 +119,11 @@ class LiveRun:
             self.networks.sort(key=lambda network: network.crops is not None)  # in the order in which they work
             # Last: a camera that waits for its reader overflows.
             self.sources: list[Source] = []
+            in_nv12 = self._reads_nv12_alone()
             for index, camera in enumerate(settings.camera):
                 with _named(vehicle, f"camera.{index}.uri"):
-                    source = open_source(vehicle.sources[camera.name], loop=0 if camera.loop else 1, name=camera.name)
+                    uri, loop = vehicle.sources[camera.name], 0 if camera.loop else 1
+                    source = open_source(uri, loop=loop, name=camera.name, in_nv12=in_nv12)
                 self.sources.append(opened.enter_context(source))
             self._outbox = Outbox(
                 networks=[NetworkInfo(n.bundle.name, n.bundle.sha256, n.engine.name) for n in self.networks],
@@ -162,6 +164,14 @@ class LiveRun:
 
     def __exit__(self, *exc: Any) -> None:
         self._opened.__exit__(*exc)
+
+    def _reads_nv12_alone(self) -> bool:
+        """Whether nothing needs a picture in BGR: all networks are on a GPU, none looks at crops, nothing is recorded.
+
+        Small pictures for who watches the stream are made of either.
+        """
+        whole = [network.crops is None and network.engine.reads_nv12 for network in self.networks]
+        return bool(whole) and all(whole) and self._record is None
 
     @property
     def endpoint(self) -> str | None:

@@ -199,7 +199,7 @@ class Pipeline:
         try:
             places = tuple(network.engine.place(item.width, item.height) for network in self._networks)
             for network, place in zip(self._networks, places, strict=True):
-                network.engine.stage(slot, 0, item.image, place)
+                network.engine.stage(slot, 0, item.image, place, item.format)
             entry.staged_ns = time.monotonic_ns()
             entry.submitted_ns = time.monotonic_ns()
             for network in self._networks:

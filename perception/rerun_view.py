@@ -21,8 +21,8 @@ from perception.message import FrameMessage, SemanticMask, Status, decode_messag
 from perception.pipeline import Result
 from perception.rendering import colour_of
 from perception.whole_file import whole_file
-from sensors.drives.mcap.drive_writer import bgr
 from sensors.frame import Fault, Frame, Item, PointCloud, RadarScan
+from sensors.yuv import bgr
 
 LIVE = "live"
 SUFFIX = ".rrd"

@@ -26,7 +26,8 @@ from perception.errors import UsageError
 from perception.ledger import Entry
 from perception.message import Status
 from perception.network import Crops, Network
-from sensors.frame import Frame, PixelFormat
+from sensors.frame import Frame
+from sensors.yuv import bgr
 
 FINDING_NO_BOXES = (Classifier.name, Segmentation.name)  # decoders
 
@@ -46,9 +47,7 @@ class SecondStage:
         """What was found with what each network here says of it, or nothing where one failed, and why."""
         if not self._stages:
             return found, Status.OK, ""
-        image = frame.image
-        if frame.format is PixelFormat.NV12:
-            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12), np.uint8)
+        image = bgr(frame)
         classified = list(found)
         failures: list[str] = []
         for stage in self._stages:

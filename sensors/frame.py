@@ -19,7 +19,16 @@ class PixelFormat(Enum):
     """How `Frame.image` holds its pixels."""
 
     BGR = "bgr"  # (H, W, 3) uint8, blue first
-    NV12 = "nv12"  # (H * 3 / 2, W) uint8: Y rows, then interleaved UV rows at half height
+    # (H * 3 / 2, W) uint8: Y rows, then interleaved UV rows at half height; by BT.601 or BT.709, limited or full range
+    NV12 = "nv12"
+    NV12_FULL = "nv12-full"
+    NV12_709 = "nv12-709"
+    NV12_709_FULL = "nv12-709-full"
+
+    @property
+    def is_nv12(self) -> bool:
+        """Whether it is one of the four."""
+        return self is not PixelFormat.BGR
 
 
 def _owned_by_python() -> None:
@@ -62,7 +71,7 @@ class Frame:
     def height(self) -> int:
         """Rows of pixels."""
         rows = int(self.image.shape[0])
-        return rows * 2 // 3 if self.format is PixelFormat.NV12 else rows
+        return rows * 2 // 3 if self.format.is_nv12 else rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,13 +60,14 @@ def open_source(
     loop: int = 1,
     name: str | None = None,
     clocks: Mapping[str, ClockPolicy] | None = None,
+    in_nv12: bool = False,
 ) -> Source:
     """Open one source, written `URI` or `NAME=URI`; with a `name`, only the URI.
 
     A URI is a path to a recording of any kind that the tables here name, `file://...`, `demo:bikes`, or a live camera's
     `rtsp://...`, `v4l2:///dev/...` or `csi://0`. `loop` plays a recording that often, 0 for ever. Raises
     SourceNotFoundError, RequestError (both exit code 2) or SourceError. `clocks`: what is done with a recorded drive's
-    stamps, by sensor.
+    stamps, by sensor. `in_nv12`: a live camera may leave its pictures in NV12, which is less work.
     """
     if name is None:
         written_name, uri = split_name(uri)
@@ -76,7 +77,7 @@ def open_source(
     if not uri:
         raise RequestError("a source", "has an empty path", "give a path to a video, an image or a folder of images")
     check_uri(uri, span=span, loop=loop)
-    open_once = partial(_open_once, uri, sensor, span or Span(), clocks)
+    open_once = partial(_open_once, uri, sensor, span or Span(), clocks, in_nv12)
     if loop == 1:
         return open_once()
     return LoopingSource(open_once, loop)
@@ -168,14 +169,14 @@ def default_name(uri: str) -> str:
     return safe_name(path.resolve().name if is_folder else path.stem)
 
 
-def _open_once(uri: str, name: str, span: Span, clocks: Mapping[str, ClockPolicy] | None) -> Source:
+def _open_once(uri: str, name: str, span: Span, clocks: Mapping[str, ClockPolicy] | None, in_nv12: bool) -> Source:
     scheme, rest = split_scheme(uri)
     if scheme == "demo":
         from sensors.drives.demo import open_demo
 
         return open_demo(rest, name, span)
     if scheme in CAMERAS:
-        camera: Source = _imported(CAMERAS[scheme][1])(uri, name)
+        camera: Source = _imported(CAMERAS[scheme][1])(uri, name, in_nv12=in_nv12)
         return camera
     if scheme == "file":
         return _open_path(Path(unquote(rest.removeprefix("//"))), name, span, clocks)

@@ -22,6 +22,7 @@ from engines.letterbox import Geometry, Preprocessor
 from engines.reduction import Reduction
 from engines.results import Thresholds
 from engines.runtime import Completed
+from sensors.frame import PixelFormat
 
 ROLE = "predictions"
 
@@ -36,6 +37,7 @@ class FakeEngine:
     name = "fake"
     device = "test"
     notes: tuple[str, ...] = ()
+    reads_nv12 = False
 
     def __init__(
         self,
@@ -68,11 +70,13 @@ class FakeEngine:
     def reduce(self, reduction: Reduction, thresholds: Thresholds) -> bool:
         return False
 
-    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
+    def stage(
+        self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry, kind: PixelFormat = PixelFormat.BGR
+    ) -> None:
         self._demand(row < self.max_rows, f"row {row} was staged")
         self._demand(self._running[slot] is None, f"slot {slot} was staged while it was in flight")
         self._outputs[slot].fill(np.nan)
-        self._preprocessor.write(image, geometry, self._inputs[slot][row])
+        self._preprocessor.write(image, geometry, self._inputs[slot][row], kind)
 
     def submit(self, slot: int, rows: int) -> None:
         self._demand(1 <= rows <= self.max_rows, f"{rows} rows were submitted")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engines.letterbox import Fit, Geometry, Pixels, Preprocessor
 from engines.runtime.kernels import DeviceImage, ImageFormat, Launch, Letterbox
+from sensors.frame import PixelFormat
 
 # On x86 the kernel's fixed point is OpenCV's own. Builds for ARM may scale with another library's rounding.
 IS_EXACT = platform.machine() == "x86_64"
@@ -62,7 +63,7 @@ def random_case(seed: int) -> Case:
         width, height = 2 * input_width, 2 * input_height
     elif kind == 1:  # not scaled at all along one axis
         width = input_width
-    if image_format is ImageFormat.NV12:
+    if image_format.is_nv12:
         width, height = width + width % 2, height + height % 2
     scale = float(rng.choice([1, 1 / 255, 2 / 255]))
     is_plain = rng.random() < 0.3
@@ -136,7 +137,7 @@ def run(
     memory = device.upload(np.full(size + 2 * GUARD, UNTOUCHED, dtype))
     luma, chroma = (_pitched(case, plane, spare) for plane, spare in _planes(case, image))
     held = [device.upload(plane) for plane in (luma, chroma)]
-    if case.image_format is ImageFormat.NV12 and not case.is_apart:
+    if case.image_format.is_nv12 and not case.is_apart:
         chroma = _pitched(case, image[case.height :], case.spare)
         held = [device.upload(np.concatenate([luma, chroma]))]
     source = DeviceImage(
@@ -161,18 +162,17 @@ def run(
 def _expected(case: Case) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The case's picture as its format has it, without spare bytes, and the CPU path's tensor of it."""
     rng = np.random.default_rng(case.seed)
-    shape = (
-        (case.height * 3 // 2, case.width) if case.image_format is ImageFormat.NV12 else (case.height, case.width, 3)
-    )
+    shape = (case.height * 3 // 2, case.width) if case.image_format.is_nv12 else (case.height, case.width, 3)
     image = rng.integers(0, 256, shape, np.uint8)
     for_cpu = np.ascontiguousarray(image[:, :, ::-1]) if case.image_format is ImageFormat.RGB else image
     tensor = np.full((3, case.input_height, case.input_width), np.nan, np.float32)
-    Preprocessor(case.pixels, case.input_width, case.input_height).write(for_cpu, case.place, tensor)
+    kind = PixelFormat(case.image_format.value) if case.image_format.is_nv12 else PixelFormat.BGR
+    Preprocessor(case.pixels, case.input_width, case.input_height).write(for_cpu, case.place, tensor, kind)
     return image, tensor
 
 
 def _planes(case: Case, image: NDArray[np.uint8]) -> list[tuple[NDArray[np.uint8], int]]:
-    if case.image_format is ImageFormat.NV12:
+    if case.image_format.is_nv12:
         return [(image[: case.height], case.spare), (image[case.height :], case.chroma_spare)]
     return [(image.reshape(case.height, -1), case.spare), (np.zeros((1, 1), np.uint8), 0)]
 

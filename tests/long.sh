@@ -32,7 +32,7 @@ part() {
 }
 
 # The benchmarks come first and alone: they share the machine with nothing of ours.
-for benchmark in replay_speed added_latency cpu_per_frame viewer_cost curve_cost live_fairness tracker recordings training_speed; do
+for benchmark in replay_speed added_latency cpu_per_frame viewer_cost curve_cost live_fairness tracker recordings nv12 training_speed; do
     part "$benchmark" "$python" "tests/benchmarks/$benchmark.py"
 done
 part soak "$python" tests/soak.py --minutes "$minutes"

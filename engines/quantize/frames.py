@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.errors import DatasetError
 from engines.letterbox import Geometry, geometry
-from sensors.frame import Fault, Frame, PixelFormat
+from sensors.frame import Fault, Frame
 from sensors.source import Source
+from sensors.yuv import bgr
 
 FEWEST = 8  # to calibrate on, and to judge by; fewer say little about either
 _STRETCHES = 8  # of a drive, every other one for judging: neighbouring frames hardly differ
@@ -101,9 +102,7 @@ def _evenly(taken: list[Picture], count: int) -> list[Picture]:
 
 
 def _picture(bundle: Bundle, frame: Frame) -> Picture:
-    image = frame.image
-    if frame.format is PixelFormat.NV12:
-        image = np.asarray(cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12), np.uint8)
+    image = bgr(frame)
     size = bundle.settings.input
     place = geometry(bundle.settings.fit, frame.width, frame.height, size.width, size.height)
     scaled = cv2.resize(image, (place.width, place.height), interpolation=cv2.INTER_LINEAR)

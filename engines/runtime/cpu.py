@@ -14,6 +14,7 @@ from engines.reduction import Reduction
 from engines.results import Thresholds
 from engines.runtime.engine import Completed
 from engines.runtime.inference_thread import InferenceThread
+from sensors.frame import PixelFormat
 
 
 class CpuEngine:
@@ -26,6 +27,7 @@ class CpuEngine:
     name = ""
     device = "cpu"
     notes: tuple[str, ...] = ()
+    reads_nv12 = False
 
     def __init__(self, bundle: Bundle, slots: int) -> None:
         self.slots = slots
@@ -61,13 +63,20 @@ class CpuEngine:
         """No: what has to be copied nowhere is decoded as it is."""
         return False
 
-    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
+    def stage(
+        self,
+        slot: int,
+        row: int,
+        image: NDArray[np.uint8],
+        geometry: Geometry,
+        kind: PixelFormat = PixelFormat.BGR,
+    ) -> None:
         """Write the image into the slot's input."""
         target = self.inputs[slot][row]
         is_padded = self._places[slot][row] == geometry
         self._places[slot][row] = None  # until the image is there
         self._preprocessor.write(
-            image, geometry, target.transpose(2, 0, 1) if self._nhwc else target, is_padded=is_padded
+            image, geometry, target.transpose(2, 0, 1) if self._nhwc else target, kind, is_padded=is_padded
         )
         self._places[slot][row] = geometry
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engines.letterbox import Geometry
 from engines.reduction import Reduction
 from engines.results import Thresholds
+from sensors.frame import PixelFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,10 @@ class Engine(Protocol):
     def notes(self) -> Sequence[str]:
         """What a person should hear once, of something that works and could be better."""
 
+    @property
+    def reads_nv12(self) -> bool:
+        """Whether NV12 is less work for it than BGR: then a camera's pictures may be left so."""
+
     def place(self, width: int, height: int) -> Geometry:
         """Where an image of this size will lie in the input."""
 
@@ -92,7 +97,14 @@ class Engine(Protocol):
         False where the engine does not do that: its outputs stay raw. Called with nothing in flight.
         """
 
-    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
+    def stage(
+        self,
+        slot: int,
+        row: int,
+        image: NDArray[np.uint8],
+        geometry: Geometry,
+        kind: PixelFormat = PixelFormat.BGR,
+    ) -> None:
         """Put one image, letterboxed and normalised as the bundle says, into the slot's input memory.
 
         The image may be released when this returns, unless the engine's device reads it later (it says so

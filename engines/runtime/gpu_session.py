@@ -19,6 +19,7 @@ from engines.runtime.gpu_slot import GpuSlot
 from engines.runtime.kernels import Candidates
 from engines.runtime.plan_session import LoadedPlan
 from engines.runtime.staging import Staging
+from sensors.frame import PixelFormat
 
 
 class GpuSession:
@@ -87,10 +88,12 @@ class GpuSession:
             self._kernels[name] = self._cuda.kernel(self._ptx(name), name)
         return self._kernels[name]
 
-    def stage(self, slot: int, row: int, image: NDArray[np.uint8], place: Geometry) -> None:
+    def stage(
+        self, slot: int, row: int, image: NDArray[np.uint8], place: Geometry, kind: PixelFormat = PixelFormat.BGR
+    ) -> None:
         """Put one image on its way."""
         with self._cuda.attached():
-            self.slots[slot].stage(row, image, place)
+            self.slots[slot].stage(row, image, place, kind)
 
     def submit(self, slot: int, rows: int) -> None:
         """Start the inference of a slot's first rows."""

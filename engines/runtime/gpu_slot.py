@@ -29,6 +29,7 @@ from engines.runtime.kernels import Candidates
 from engines.runtime.plan_session import LoadedPlan
 from engines.runtime.reducing import Reducing
 from engines.runtime.staging import Staging
+from sensors.frame import PixelFormat
 
 _REMEDY = "build the plan again, here, with `perception engine build`"
 
@@ -96,7 +97,7 @@ class GpuSlot:
             found[role] = view
         self._rows = rows_of(found, plan.rows)
 
-    def stage(self, row: int, image: NDArray[np.uint8], place: Geometry) -> None:
+    def stage(self, row: int, image: NDArray[np.uint8], place: Geometry, kind: PixelFormat = PixelFormat.BGR) -> None:
         """Put one image on its way into the network's input. It may be released when this returns."""
         events = self._rows_in[row]
         if row in self._staged:  # a frame that was given up: its copy may still read the memory written next
@@ -105,7 +106,7 @@ class GpuSlot:
         self._staged.append(row)
         self._cuda.record(events.begun, self._stream)
         try:
-            self._staging.write(row, image, place, self._stream, events.copied)
+            self._staging.write(row, image, place, kind, self._stream, events.copied)
         finally:  # also behind the half of it
             self._cuda.record(events.there, self._stream)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engines.letterbox import Geometry, Pixels, Preprocessor
 from engines.runtime.cuda import Buffer, Cuda, Stream
 from engines.runtime.plan_session import PlanTensor
+from sensors.frame import PixelFormat
 
 MAX_PLACES = 16  # sizes of images whose weights a slot keeps; a camera has one
 
@@ -28,8 +29,10 @@ class Staging(Protocol):
     def address(self) -> int:
         """Of the network's input on the device."""
 
-    def write(self, row: int, image: WrittenImage, place: Geometry, stream: Stream, copied: Any) -> None:
-        """Put the image (H, W, 3) BGR, or (H * 3 / 2, W) NV12, on its way; record `copied` behind the copy.
+    def write(
+        self, row: int, image: WrittenImage, place: Geometry, kind: PixelFormat, stream: Stream, copied: Any
+    ) -> None:
+        """Put the image, whose pixels are of this kind, on its way; record `copied` behind the copy.
 
         The image may be released when this returns.
         """
@@ -56,10 +59,12 @@ class OnHost:
         """Of the network's input on the device."""
         return self._buffer.address
 
-    def write(self, row: int, image: WrittenImage, place: Geometry, stream: Stream, copied: Any) -> None:
+    def write(
+        self, row: int, image: WrittenImage, place: Geometry, kind: PixelFormat, stream: Stream, copied: Any
+    ) -> None:
         """Letterbox, then copy the tensor."""
         is_padded, self._places[row] = self._places[row] == place, None  # until the image is there
-        self._preprocessor.write(image, place, self._floats[row], is_padded=is_padded)
+        self._preprocessor.write(image, place, self._floats[row], kind, is_padded=is_padded)
         self._places[row] = place
         if self._floats is not self._target:
             np.copyto(self._target[row], self._floats[row], casting="same_kind")
@@ -82,7 +87,9 @@ class OnDevice:
         self._input = cuda.device_memory(tensor.size)
         self._row_size = tensor.size // rows
         self._images = [Buffer(cuda, 1) for _ in range(rows)]
-        self._places: dict[tuple[Geometry, bool], tuple[Any, Buffer]] = {}  # the kernel's launches, and its weights
+        self._places: dict[
+            tuple[Geometry, PixelFormat], tuple[Any, Buffer]
+        ] = {}  # the kernel's launches, and its weights
         self._padded: list[Geometry | None] = [None] * rows  # the place whose padding a row of the input holds
 
     @property
@@ -90,22 +97,22 @@ class OnDevice:
         """Of the network's input on the device."""
         return self._input.address
 
-    def write(self, row: int, image: WrittenImage, place: Geometry, stream: Stream, copied: Any) -> None:
+    def write(
+        self, row: int, image: WrittenImage, place: Geometry, kind: PixelFormat, stream: Stream, copied: Any
+    ) -> None:
         """Copy the image, then launch."""
         from engines.runtime.kernels.letterbox import DeviceImage, ImageFormat
 
-        is_nv12 = image.ndim == 2
         if self._images[row].size < image.nbytes:  # the first image of its size: a camera does not change it
             self._images[row] = Buffer(self._cuda, image.nbytes)
-        letterbox, weights = self._at(place, is_nv12, stream)
+        letterbox, weights = self._at(place, kind, stream)
         memory = self._images[row]
         np.copyto(memory.host.array[: image.nbytes].reshape(image.shape), image)
         memory.copy_in(image.nbytes, stream)
         self._cuda.record(copied, stream)
-        kind = ImageFormat.NV12 if is_nv12 else ImageFormat.BGR
-        pitch = image.shape[1] * (1 if is_nv12 else 3)
+        pitch = image.shape[1] * (1 if kind.is_nv12 else 3)
         launch = letterbox.launch(
-            DeviceImage(kind, memory.address, pitch),
+            DeviceImage(ImageFormat(kind.value), memory.address, pitch),
             weights.address,
             self._input.address + row * self._row_size,
             is_padded=self._padded[row] == place,
@@ -117,18 +124,17 @@ class OnDevice:
         )
         self._padded[row] = place
 
-    def _at(self, place: Geometry, is_nv12: bool, stream: Stream) -> tuple[Any, Buffer]:
+    def _at(self, place: Geometry, kind: PixelFormat, stream: Stream) -> tuple[Any, Buffer]:
         """The launches for images of a place, whose weights are copied to the device once."""
         from engines.runtime.kernels.letterbox import ImageFormat, Letterbox
 
-        known = self._places.get((place, is_nv12))
+        known = self._places.get((place, kind))
         if known is None:
             while len(self._places) >= MAX_PLACES:
                 del self._places[next(iter(self._places))]
-            kind = ImageFormat.NV12 if is_nv12 else ImageFormat.BGR
-            letterbox = Letterbox(self._pixels, place, kind, self._dtype, is_nhwc=self._is_nhwc)
+            letterbox = Letterbox(self._pixels, place, ImageFormat(kind.value), self._dtype, is_nhwc=self._is_nhwc)
             weights = Buffer(self._cuda, letterbox.taps.nbytes)
             weights.host.array[: weights.size] = letterbox.taps.view(np.uint8).ravel()
             weights.copy_in(weights.size, stream)
-            known = self._places[place, is_nv12] = letterbox, weights
+            known = self._places[place, kind] = letterbox, weights
         return known

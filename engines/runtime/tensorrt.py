@@ -36,6 +36,7 @@ from engines.runtime.signature import check_batch, check_outputs
 from engines.runtime.staging import OnDevice, OnHost, Staging
 from engines.tensorrt_library import FLAVORS, Library, open_library
 from sensors.errors import EdgePerceptionError
+from sensors.frame import PixelFormat
 
 _REMEDY = "see `dmesg` for Xid messages of the driver, and free device memory"
 
@@ -121,11 +122,23 @@ class TensorRtEngine:
         self._candidates = candidates
         return True
 
-    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
+    @property
+    def reads_nv12(self) -> bool:
+        """Where the kernels are: an image is half as much to copy then, and made BGR on the device."""
+        return self._has_kernels
+
+    def stage(
+        self,
+        slot: int,
+        row: int,
+        image: NDArray[np.uint8],
+        geometry: Geometry,
+        kind: PixelFormat = PixelFormat.BGR,
+    ) -> None:
         """Put the image on its way to the device. What fails there comes out of `wait`."""
         if row == 0:  # the first of its frame
             self._failures[slot] = self._staged_on[slot] = None
-        self._attempt(slot, lambda session: session.stage(slot, row, image, geometry))
+        self._attempt(slot, lambda session: session.stage(slot, row, image, geometry, kind))
 
     def submit(self, slot: int, rows: int) -> None:
         """Start the slot's inference. Returns at once."""

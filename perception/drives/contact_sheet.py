@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from perception.errors import UsageError
 from sensors.calibration import Calibration
 from sensors.clock_faults import in_words
-from sensors.drives.mcap.drive_writer import bgr
 from sensors.frame import Frame, Item, PointCloud, RadarScan
 from sensors.opening import open_source, recorded_name
 from sensors.source import SensorInfo, Span
 from sensors.survey import Survey, survey_of
+from sensors.yuv import bgr
 
 MOMENTS = 4
 TILE_WIDTH = 640

@@ -34,12 +34,12 @@ from perception.mining.looking import Looker, teacher_targets
 from perception.mining.low_confidence import unsure
 from perception.mining.pseudo_labels import pseudo_labels
 from perception.network import open_network
-from sensors.drives.mcap.drive_writer import bgr
 from sensors.errors import EXIT_ANSWER_IS_NO, EdgePerceptionError, SourceError
 from sensors.frame import Fault, Frame
 from sensors.naming import distinct_name, safe_name, split_name
 from sensors.opening import default_name, open_source, recorded_name
 from sensors.source import Source, Span
+from sensors.yuv import bgr
 
 Watch = Callable[[int, int | None], None]
 TRAIN, VAL = "train", "val"

@@ -23,8 +23,8 @@ from engines.datasets.writing import DatasetWriter
 from perception.mining.mining import Mined, Mining, Pick
 from perception.mining.sheet import CELLS, cell, sheet
 from perception.whole_folder import check_folder_place, whole_folder
-from sensors.drives.mcap.drive_writer import bgr
 from sensors.frame import Frame
+from sensors.yuv import bgr
 
 MINED, REASONS = "mined.json", "reasons.csv"
 FORMAT = 1  # of mined.json; keys are only ever added

@@ -21,6 +21,7 @@ import av
 from sensors.cameras.hardware import decoder_of
 from sensors.cameras.left_behind import may_be_left_behind
 from sensors.cameras.stamps import Clock
+from sensors.cameras.upright_nv12 import UprightNv12
 from sensors.drives.decoding import CODECS_THAT_HIDE, Outcome, decoded, item_of, new_packet, settled
 from sensors.drives.packets import WaitingPackets
 from sensors.drives.upright import UprightBgr
@@ -61,9 +62,10 @@ class Camera(Protocol):
 class Connection:
     """Reads until it is left, or the camera gives no more. Entering starts it, leaving never waits long."""
 
-    def __init__(self, camera: Camera, sensor: str) -> None:
+    def __init__(self, camera: Camera, sensor: str, *, in_nv12: bool = False) -> None:
         self._camera = camera
         self._sensor = sensor
+        self._upright = UprightNv12 if in_nv12 else UprightBgr
         self._queue: Queue[Item | Lost | BaseException] = Queue(_HANDED_OVER)
         self._left = threading.Event()
         # Daemon: a camera that does not answer does not keep the program from ending.
@@ -129,7 +131,7 @@ class Connection:
         stream = streams[0]
         # A thread a slice or none: with frame threads each picture would wait for as many later ones.
         stream.codec_context.thread_count, stream.codec_context.thread_type = 1, "SLICE"
-        upright = UprightBgr(stream.sample_aspect_ratio)
+        upright = self._upright(stream.sample_aspect_ratio)
         clock = self._camera.clock()
         is_begun = False
         for outcome in self._outcomes(container, stream):

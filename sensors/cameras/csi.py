@@ -41,13 +41,13 @@ _MEANT = {
 }
 
 
-def open_csi(uri: str, name: str, patience: Patience = Patience()) -> ReconnectingCamera:
+def open_csi(uri: str, name: str, patience: Patience = Patience(), *, in_nv12: bool = False) -> ReconnectingCamera:
     """Make a source of a CSI camera's URI. Raises `RequestError` where GStreamer is missing."""
     address = csi_address(uri)
     if not is_installed():
         remedy = "on a Jetson: sudo apt install gstreamer1.0-tools nvidia-l4t-gstreamer"
         raise RequestError(f"csi://{address.sensor}", f"needs {GST_LAUNCH}, which is not here", remedy)
-    return ReconnectingCamera(CsiCamera(address, patience), name, patience)
+    return ReconnectingCamera(CsiCamera(address, patience), name, patience, in_nv12=in_nv12)
 
 
 class CsiCamera:

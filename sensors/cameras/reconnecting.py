@@ -36,7 +36,9 @@ class ReconnectingCamera:
     Who iterates slower than the camera gets old frames; the live pipeline does not.
     """
 
-    def __init__(self, camera: Camera, name: str, patience: Patience = Patience()) -> None:
+    def __init__(self, camera: Camera, name: str, patience: Patience = Patience(), *, in_nv12: bool = False) -> None:
+        """`in_nv12`: pictures that a decoder gives so, or nearly, are left so (see `UprightNv12`)."""
+        self._in_nv12 = in_nv12
         self._camera = camera
         self._patience = patience
         self._closed = Event()
@@ -63,7 +65,7 @@ class ReconnectingCamera:
     def __iter__(self) -> Iterator[Item]:
         is_first_answer, is_out, pause_s = True, False, self._patience.first_pause_s
         while not self._closed.is_set():
-            with Connection(self._camera, self._name) as connection:
+            with Connection(self._camera, self._name, in_nv12=self._in_nv12) as connection:
                 wait_s = self._patience.first_picture_s
                 while (told := self._next(connection, wait_s)) is not None and not isinstance(told, Lost):
                     wait_s = self._patience.stall_s

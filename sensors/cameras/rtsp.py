@@ -25,9 +25,9 @@ _AFTER_US_S = 1.0
 _LOOK = "check its address and whether it is on"
 
 
-def open_rtsp(uri: str, name: str, patience: Patience = Patience()) -> ReconnectingCamera:
+def open_rtsp(uri: str, name: str, patience: Patience = Patience(), *, in_nv12: bool = False) -> ReconnectingCamera:
     """Make a source of an RTSP URI; connects when it is iterated. Raises `RequestError` where it is written wrongly."""
-    return ReconnectingCamera(RtspCamera(uri, rtsp_address(uri), patience), name, patience)
+    return ReconnectingCamera(RtspCamera(uri, rtsp_address(uri), patience), name, patience, in_nv12=in_nv12)
 
 
 class RtspCamera:

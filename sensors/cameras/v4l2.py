@@ -26,11 +26,11 @@ _MAJOR = 81  # the number of video devices among Linux's character devices (devi
 _GROUP = "add the user to the group that owns it: sudo usermod -aG video USER, then log in again"
 
 
-def open_v4l2(uri: str, name: str, patience: Patience = Patience()) -> ReconnectingCamera:
+def open_v4l2(uri: str, name: str, patience: Patience = Patience(), *, in_nv12: bool = False) -> ReconnectingCamera:
     """Make a source of a V4L2 URI. Raises `RequestError` where the device is missing, barred or no camera at all."""
     address = v4l2_address(uri)
     _check_device(address.device)
-    return ReconnectingCamera(V4l2Camera(address), name, patience)
+    return ReconnectingCamera(V4l2Camera(address), name, patience, in_nv12=in_nv12)
 
 
 def _check_device(device: Path) -> None:

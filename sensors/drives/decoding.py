@@ -100,9 +100,9 @@ def item_of(outcome: Outcome, upright: UprightBgr, sensor: str, sequence: int, s
     reason = outcome.reason
     if outcome.picture is not None:
         try:
-            image = upright.image(outcome.picture)
+            image, kind = upright.pixels(outcome.picture)
         except (av.FFmpegError, ValueError, MemoryError) as error:
             reason = f"the picture cannot be converted to BGR: {error}"
         else:
-            return Frame(sensor, sequence, stamp_ns, outcome.arrival_ns, time.monotonic_ns(), image)
+            return Frame(sensor, sequence, stamp_ns, outcome.arrival_ns, time.monotonic_ns(), image, kind)
     return Fault(sensor, sequence, stamp_ns, outcome.arrival_ns, reason)

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sensors.frame import PixelFormat
+
 # PyAV's `VideoFrame.rotation` is counter-clockwise degrees. Compared with what OpenCV shows of the same
 # files: phone clips stored with -90 need a turn clockwise.
 _TURNS = {
@@ -40,6 +42,10 @@ class UprightBgr:
         self._aspect = aspect if is_plausible else Fraction(1)
         self._conversion: av.filter.Graph | None = None
         self._converts: tuple[object, ...] = ()  # the kind of picture that the conversion is made for
+
+    def pixels(self, picture: Any) -> tuple[NDArray[np.uint8], PixelFormat]:
+        """Give the image, and how it holds its pixels. Raises as `image` does."""
+        return self.image(picture), PixelFormat.BGR
 
     def image(self, picture: Any) -> NDArray[np.uint8]:
         """Give (H, W, 3) uint8 BGR; rows may be padded, pixels within a row are not.
@@ -71,6 +77,10 @@ class UprightBgr:
         except (av.FFmpegError, ValueError):
             self._conversion = None  # a graph that has failed once takes no more
             raise
+
+    def leaves_as_it_is(self, picture: Any) -> bool:
+        """Whether a picture is upright already and has square pixels."""
+        return self._aspect == 1 and round(picture.rotation) not in _TURNS
 
     def size(self, picture: Any) -> tuple[int, int]:
         """Give the width and height that `image` will have, without converting."""

@@ -19,6 +19,7 @@ from engines.results import Thresholds
 from engines.runtime.engine import Completed
 from engines.runtime.inference_thread import InferenceThread
 from engines.runtime.onnxruntime import OnnxRuntimeEngine
+from sensors.frame import PixelFormat
 
 INFERENCE_S = 0.008
 
@@ -30,6 +31,7 @@ class StandInEngine:
     device = "cpu"
     max_rows = 1
     notes: tuple[str, ...] = ()
+    reads_nv12 = False
 
     def __init__(self, bundle: Bundle, slots: int = 2, threads: int = 1, *, inference_s: float = INFERENCE_S) -> None:
         self.slots = slots
@@ -47,8 +49,10 @@ class StandInEngine:
     def reduce(self, reduction: Reduction, thresholds: Thresholds) -> bool:
         return False
 
-    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
-        self._real.stage(slot, row, image, geometry)
+    def stage(
+        self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry, kind: PixelFormat = PixelFormat.BGR
+    ) -> None:
+        self._real.stage(slot, row, image, geometry, kind)
 
     def submit(self, slot: int, rows: int) -> None:
         self._thread.submit(slot, rows)

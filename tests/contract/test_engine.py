@@ -24,6 +24,8 @@ from engines.decoders.grids import total_cells
 from engines.errors import BundleError, EngineError, EngineMissingError
 from engines.letterbox import Geometry, Preprocessor, geometry
 from engines.runtime import ON_THE_CPU, Engine, open_engine
+from sensors.frame import PixelFormat
+from sensors.yuv import to_bgr
 
 ROLE = "predictions"
 WAIT_S = 20.0  # generous, because the machine is shared; an engine that never answers fails after it
@@ -83,6 +85,7 @@ CASES: dict[str, Open] = {name: _by_name(name) for name in ON_THE_CPU} | {
     "tensorrt": _on_a_simulated_device(),
     "tensorrt-eager": _on_a_simulated_device(eagerness=0.4, can_capture=False),
     "tensorrt-jetson": _on_a_simulated_device(is_integrated=True),
+    "tensorrt-kernels": _on_a_simulated_device(has_kernels=True),
 }
 
 
@@ -136,6 +139,16 @@ def takes_images_of_any_size(opens: Open, bundles: Bundles) -> None:
             image = picture(width, (width, height))
             start(engine, 0, image)
             np.testing.assert_allclose(waited(engine, 0), expected(bundles.plain, image), atol=TOLERANCE)
+
+
+def takes_nv12_of_every_kind(opens: Open, bundles: Bundles) -> None:
+    with opens(bundles.plain, 1) as engine:
+        for seed, kind in enumerate(kind for kind in PixelFormat if kind.is_nv12):
+            image = np.random.default_rng(seed).integers(0, 256, (60, 64), np.uint8)
+            engine.stage(0, 0, image, engine.place(64, 40), kind)
+            engine.submit(0, 1)
+            wanted = expected(bundles.plain, to_bgr(image, kind))
+            np.testing.assert_allclose(waited(engine, 0), wanted, atol=TOLERANCE)
 
 
 def gives_each_row_the_outputs_of_its_own_image(opens: Open, bundles: Bundles) -> None:
@@ -298,6 +311,7 @@ PROMISES = [
     keeps_two_full_slots_apart_for_long,
     uses_a_slot_again_and_again,
     takes_images_of_any_size,
+    takes_nv12_of_every_kind,
     gives_each_row_the_outputs_of_its_own_image,
     is_ready_once_open_for_any_number_of_rows,
     submits_at_once,
@@ -327,16 +341,27 @@ def test_an_engine(promise: Callable[[Open, Bundles], None], opens: Open, bundle
 class MixesSlots(FakeEngine):
     """Puts every image into the first slot's input."""
 
-    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
-        super().stage(slot, row, image, geometry)
+    def stage(
+        self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry, kind: PixelFormat = PixelFormat.BGR
+    ) -> None:
+        super().stage(slot, row, image, geometry, kind)
         np.copyto(self._inputs[0], self._inputs[slot])
+
+
+class KnowsOneStandard(FakeEngine):
+    def stage(
+        self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry, kind: PixelFormat = PixelFormat.BGR
+    ) -> None:
+        super().stage(slot, row, image, geometry, PixelFormat.NV12 if kind.is_nv12 else kind)
 
 
 class MixesRows(FakeEngine):
     """Puts every image of a slot into its first row."""
 
-    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
-        super().stage(slot, row, image, geometry)
+    def stage(
+        self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry, kind: PixelFormat = PixelFormat.BGR
+    ) -> None:
+        super().stage(slot, row, image, geometry, kind)
         np.copyto(self._inputs[slot][0], self._inputs[slot][row])
 
 
@@ -351,10 +376,12 @@ class GivesAllRows(FakeEngine):
 class NewMemory(FakeEngine):
     """Allocates its outputs anew for every image."""
 
-    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
+    def stage(
+        self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry, kind: PixelFormat = PixelFormat.BGR
+    ) -> None:
         self._kept = [*getattr(self, "_kept", []), self._outputs[slot]]
         self._outputs[slot] = np.zeros_like(self._outputs[slot])
-        super().stage(slot, row, image, geometry)
+        super().stage(slot, row, image, geometry, kind)
 
 
 class ComputesInSubmit(FakeEngine):
@@ -392,6 +419,7 @@ class LeavesItsThreads(FakeEngine):
     ("bad", "promise"),
     [
         (MixesSlots, gives_each_slot_the_outputs_of_its_own_image),
+        (KnowsOneStandard, takes_nv12_of_every_kind),
         (MixesRows, gives_each_row_the_outputs_of_its_own_image),
         (GivesAllRows, gives_each_row_the_outputs_of_its_own_image),
         (NewMemory, is_ready_once_open_for_any_number_of_rows),

@@ -36,6 +36,7 @@ from engines.reduction import CANDIDATES
 from engines.results import Detections, Thresholds
 from engines.runtime.cuda import CudaError
 from engines.runtime.engine import GpuTimes
+from sensors.frame import PixelFormat
 
 pytestmark = needs_compiler
 
@@ -55,11 +56,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return made
 
 
-def expected(bundle: Bundle, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+def expected(bundle: Bundle, image: NDArray[np.uint8], kind: PixelFormat) -> NDArray[np.float32]:
     preprocessor = Preprocessor(bundle.settings.pixels, 32, 32)
-    height = image.shape[0] * 2 // 3 if image.ndim == 2 else image.shape[0]
+    height = image.shape[0] * 2 // 3 if kind.is_nv12 else image.shape[0]
     tensor = np.zeros((3, 32, 32), np.float32)
-    preprocessor.write(image, preprocessor.geometry(image.shape[1], height), tensor)
+    preprocessor.write(image, preprocessor.geometry(image.shape[1], height), tensor, kind)
     return tiny_networks.answer(tensor, total_cells(32, 32))
 
 
@@ -81,20 +82,22 @@ class Driver:
         self.wanted: dict[int, list[NDArray[np.float32]]] = {}
         self.began_ns: dict[int, int] = {}
 
-    def picture(self) -> NDArray[np.uint8]:
+    def picture(self) -> tuple[NDArray[np.uint8], PixelFormat]:
         width, height = self.random.choice(SIZES)
-        shape = (height * 3 // 2, width) if width % 2 == 0 and self.random.random() < 0.3 else (height, width, 3)
-        levels = self.noise.integers(0, 200, 3) if len(shape) == 3 else self.noise.integers(0, 200)
-        return np.asarray(self.noise.integers(0, 40, shape) + levels, np.uint8)
+        is_nv12 = width % 2 == 0 and self.random.random() < 0.3
+        shape = (height * 3 // 2, width) if is_nv12 else (height, width, 3)
+        levels = self.noise.integers(0, 200) if is_nv12 else self.noise.integers(0, 200, 3)
+        kind = self.random.choice([kind for kind in PixelFormat if kind.is_nv12]) if is_nv12 else PixelFormat.BGR
+        return np.asarray(self.noise.integers(0, 40, shape) + levels, np.uint8), kind
 
     def stage(self, slot: int, rows: int = 1) -> None:
         self.began_ns[slot] = time.monotonic_ns()
         self.wanted[slot] = []
         for row in range(rows):
-            image = self.picture()
-            height = image.shape[0] * 2 // 3 if image.ndim == 2 else image.shape[0]
-            self.engine.stage(slot, row, image, self.engine.place(image.shape[1], height))
-            self.wanted[slot].append(expected(self.bundle, image))
+            image, kind = self.picture()
+            height = image.shape[0] * 2 // 3 if kind.is_nv12 else image.shape[0]
+            self.engine.stage(slot, row, image, self.engine.place(image.shape[1], height), kind)
+            self.wanted[slot].append(expected(self.bundle, image, kind))
             image.fill(255)  # its owner uses the memory for something else
 
     def submit(self, slot: int) -> None:
@@ -260,7 +263,7 @@ def test_nothing_is_allocated_once_the_sizes_are_known(bundle: Bundle) -> None:
     driver = Driver(bundle, 2, has_kernels=True)
     with ThreadPoolExecutor(1) as pool:
         for slot in range(3):
-            for _ in range(12):
+            for _ in range(60):  # every size in every kind
                 driver.stage(slot, 3)
         for _ in range(3):
             driver.round(pool)
@@ -365,7 +368,7 @@ MUTATIONS = [
         ),
     ),
     # the order on its stream
-    mutation(SLOT, "write(row, image, place, self._stream", f"write(row, image, place, {ELSEWHERE}"),
+    mutation(SLOT, "write(row, image, place, kind, self._stream", f"write(row, image, place, kind, {ELSEWHERE}"),
     mutation(SLOT, "launch_graph(self._graphs[rows], self._stream)", f"launch_graph(self._graphs[rows], {ELSEWHERE})"),
     mutation(SLOT, "execute_async_v3(self._stream.handle)", f"execute_async_v3({ELSEWHERE}.handle)", "self._enqueued"),
     mutation(SLOT, "execute_async_v3(self._stream.handle)", f"execute_async_v3({ELSEWHERE}.handle)", "if is_enqueued"),
@@ -374,7 +377,7 @@ MUTATIONS = [
     mutation(SLOT, "self._row_sizes[name], self._stream)", f"self._row_sizes[name], {ELSEWHERE})"),
     mutation(STAGING, "copy_in(self._row_size, stream,", f"copy_in(self._row_size, {ELSEWHERE},"),
     mutation(STAGING, "copy_in(image.nbytes, stream)", f"copy_in(image.nbytes, {ELSEWHERE})"),
-    mutation(STAGING, "self._at(place, is_nv12, stream)", f"self._at(place, is_nv12, {ELSEWHERE})"),
+    mutation(STAGING, "self._at(place, kind, stream)", f"self._at(place, kind, {ELSEWHERE})"),
     mutation(STAGING, "copy_in(weights.size, stream)", f"copy_in(weights.size, {ELSEWHERE})"),
     mutation(STAGING, "arguments.tobytes(), stream", f"arguments.tobytes(), {ELSEWHERE}"),
     mutation(SLOT, "reducing.launch(self._stream)", f"reducing.launch({ELSEWHERE})"),
@@ -398,7 +401,7 @@ MUTATIONS = [
     mutation(STAGING, "self._row_size, stream, row * self._row_size", "self._row_size, stream"),
     mutation(STAGING, "memory.copy_in(image.nbytes, stream)"),
     mutation(STAGING, "weights.copy_in(weights.size, stream)"),
-    mutation(STAGING, COPIED, then="kind ="),
+    mutation(STAGING, COPIED, then="pitch ="),
     mutation(STAGING, COPIED, then=""),
     # what each slot has of its own
     mutation(SLOT, "self._stream = cuda.new_stream()", "self._stream = cuda._streams[0]"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engines.letterbox import Fit, Geometry, Pixels, Preprocessor, geometry
+from sensors.frame import PixelFormat
 
 fits = st.sampled_from(Fit)
 source_sides = st.integers(1, 4000)
@@ -105,11 +106,13 @@ def grey_levels(pixels: Pixels) -> NDArray[np.float64]:
     return (pixels.scale / np.array(pixels.std))[:, None, None]
 
 
-def written(image: NDArray[np.uint8], pixels: Pixels, width: int, height: int) -> NDArray[np.float32]:
+def written(
+    image: NDArray[np.uint8], pixels: Pixels, width: int, height: int, kind: PixelFormat = PixelFormat.BGR
+) -> NDArray[np.float32]:
     preprocessor = Preprocessor(pixels, width, height)
-    rows = image.shape[0] if image.ndim == 3 else image.shape[0] * 2 // 3
+    rows = image.shape[0] * 2 // 3 if kind.is_nv12 else image.shape[0]
     out = np.full((3, height, width), np.nan, np.float32)  # what is not written shows
-    preprocessor.write(image, preprocessor.geometry(image.shape[1], rows), out)
+    preprocessor.write(image, preprocessor.geometry(image.shape[1], rows), out, kind)
     return out
 
 
@@ -142,4 +145,5 @@ def test_nv12_gives_what_its_bgr_gives(fit: Fit) -> None:
     chroma = planar[64:].reshape(2, -1).T.reshape(32, 96)  # U and V planes -> UVUV rows
     nv12 = np.ascontiguousarray(np.vstack([planar[:64], chroma]))
     pixels = Pixels("BGR", fit=fit)
-    np.testing.assert_allclose(written(nv12, pixels, 80, 80), written(image, pixels, 80, 80), atol=4)
+    found = written(nv12, pixels, 80, 80, PixelFormat.NV12)
+    np.testing.assert_allclose(found, written(image, pixels, 80, 80), atol=4)

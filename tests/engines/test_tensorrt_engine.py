@@ -338,6 +338,13 @@ def test_a_frame_that_is_staged_when_the_device_is_lost_is_not_inferred_from_wha
         assert len(engine.wait(0).rows) == 1
 
 
+@needs_compiler
+@pytest.mark.parametrize("has_kernels", [True, False])
+def test_nv12_is_less_work_only_where_a_kernel_reads_it(has_kernels: bool, bundle: Bundle) -> None:
+    with simulated_engine(bundle, 1, SimulatedGpu(has_kernels=has_kernels)) as engine:
+        assert engine.reads_nv12 is has_kernels
+
+
 def test_a_row_that_never_came_fails_its_frame_though_the_others_did(tmp_path: Path, gpu: SimulatedGpu) -> None:
     with simulated_engine(tiny_networks.make_bundle(tmp_path / "rows", batch=2), 1, gpu) as engine:
         assert engine.max_rows == 2

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_networks
 from host_device import needs_compiler
+from numpy.typing import NDArray
 from simulated_cuda import SimulatedGpu
 from simulated_tensorrt import simulated_engine
 from test_pipeline import ListedSource, Run, colours
@@ -20,8 +23,46 @@ from perception.network import Network
 from perception.pipeline import Result
 from perception.summary import in_words, summary
 from perception.tracking import TrackerSettings
+from sensors.frame import Frame, Item, PixelFormat
+from sensors.yuv import to_bgr
 
 STAGES = {"enqueue", "h2d", "preprocess", "compute", "reduce", "d2h"}
+
+
+NV12_KINDS = tuple(kind for kind in PixelFormat if kind.is_nv12)
+
+
+def nv12(number: int) -> tuple[NDArray[np.uint8], PixelFormat]:
+    """A bright picture of 32x32 with a little colour, of another kind each time."""
+    noise = np.random.default_rng(number).integers(0, 30, (48, 32), np.uint8)
+    noise[:32] += 195
+    noise[32:] += 120
+    return noise, NV12_KINDS[number % 4]
+
+
+class InNv12(ListedSource):
+    def __iter__(self) -> Iterator[Item]:
+        for item in super().__iter__():
+            assert isinstance(item, Frame)
+            image, kind = nv12(item.sequence)
+            yield replace(item, image=image, format=kind)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["tensorrt", "onnxruntime"])
+def test_pictures_in_nv12_are_read_by_the_standard_that_each_has(name: str, tmp_path: Path) -> None:
+    bundle = tiny_networks.make_bundle(tmp_path / "net")
+    gpu = SimulatedGpu(5, eagerness=0.2, has_kernels=True)
+    engine = simulated_engine(bundle, 2, gpu) if name == "tensorrt" else open_engine(bundle, name)
+    assert engine.reads_nv12 is (name == "tensorrt")
+    network = Network(bundle, engine, decoder_for(bundle, engine), Thresholds(), TrackerSettings())
+    run = Run([InNv12(colours(12))], [network]).go()
+    assert run.raised is None
+    wanted = [to_bgr(*nv12(number)).mean(axis=(0, 1)).max() / 255 for number in range(12)]
+    messages = run.recorder.of("front")[:-1]
+    assert np.ptp(wanted) > 0.05, "the standards differ"
+    np.testing.assert_allclose([message.detections.scores.max() for message in messages], wanted, atol=1e-4)
+    assert {(message.image_width, message.image_height) for message in messages} == {(32, 32)}
 
 
 @needs_compiler

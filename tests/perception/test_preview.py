@@ -28,6 +28,7 @@ from perception.preview import LONGEST_SIDE, Previews, scaled_down
 from perception.replay import Replay, ReplayRequest
 from perception.stream import NullPublisher, Publisher, StreamSubscriber
 from sensors.frame import Frame, PixelFormat
+from sensors.yuv import bgr
 
 PREVIEWS_FIRST = ("preview/", "health/", "detections/")  # who has the last subscription has the others
 
@@ -245,6 +246,19 @@ def test_nv12_becomes_bgr() -> None:
     blue, green, red = small[20, 20].tolist()
     assert red > 230
     assert blue + green < 40
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PixelFormat if kind.is_nv12])
+@pytest.mark.parametrize("size", [(1280, 720), (1278, 1000), (700, 1600)])
+def test_nv12_is_made_small_first_and_looks_the_same(kind: PixelFormat, size: tuple[int, int]) -> None:
+    width, height = size
+    luma = np.tile(np.linspace(40, 220, width).astype(np.uint8), (height, 1))
+    pairs = np.tile(np.uint8([110, 150]), (height // 2, width // 2))
+    frame = Frame("front", 0, 0, 0, 0, np.concatenate([luma, pairs]), kind)
+    as_bgr = Frame("front", 0, 0, 0, 0, bgr(frame))
+    small, wanted = scaled_down(frame), scaled_down(as_bgr)
+    assert small.shape == wanted.shape
+    assert np.abs(small.astype(int) - wanted).max() <= 3
 
 
 def test_a_reader_that_comes_and_goes_starts_and_ends_them() -> None:

@@ -39,7 +39,7 @@ BLUE, GREEN, RED = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 class ColourEngine:
     """Says how much blue, green and red a picture has. Demands a slot's life, and takes several rows."""
 
-    name, device = "fake", "test"
+    name, device, reads_nv12 = "fake", "test", False
 
     def __init__(self, bundle: Bundle, max_rows: int, judge: Callable[[NDArray[np.float32]], None]) -> None:
         self.slots, self.max_rows = 2, max_rows
@@ -52,9 +52,11 @@ class ColourEngine:
     def place(self, width: int, height: int) -> Geometry:
         return self._preprocessor.geometry(width, height)
 
-    def stage(self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry) -> None:
+    def stage(
+        self, slot: int, row: int, image: NDArray[np.uint8], geometry: Geometry, kind: PixelFormat = PixelFormat.BGR
+    ) -> None:
         assert self._rows[slot] == 0, "staged while in flight"
-        self._preprocessor.write(image, geometry, self._inputs[slot, row])
+        self._preprocessor.write(image, geometry, self._inputs[slot, row], kind)
 
     def submit(self, slot: int, rows: int) -> None:
         assert 1 <= rows <= self.max_rows

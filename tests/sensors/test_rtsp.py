@@ -23,6 +23,7 @@ from sensors.cameras.rtsp import open_rtsp
 from sensors.errors import SourceError
 from sensors.frame import Fault, Frame, Item
 from sensors.opening import open_source
+from sensors.yuv import bgr
 
 SIZE = "128x96"
 PASSWORD = "s3cret"
@@ -68,6 +69,17 @@ def test_frames_arrive_whole_and_at_the_cameras_steps(camera: RtspCamera, path: 
         assert frame.arrival_ns <= frame.decoded_ns
     steps = [(later.stamp_ns - frame.stamp_ns) / 1e9 for frame, later in pairwise(frames)]
     assert sorted(steps)[len(steps) // 2] == pytest.approx(1 / 30, rel=0.02), "RTP's times, not those of arrival"
+
+
+def test_frames_may_be_left_in_nv12(camera: RtspCamera) -> None:
+    with open_rtsp(camera.uri("/ball", user=f"admin:{PASSWORD}"), "front", PATIENCE, in_nv12=True) as source:
+        frames = list(islice(source, 5))
+    assert_one_row(frames)
+    for frame in frames:
+        assert isinstance(frame, Frame)
+        assert frame.format.is_nv12
+        assert (frame.width, frame.height) == (128, 96)
+        assert 10 < bgr(frame).mean() < 120, "a white ball on black"
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])

@@ -20,13 +20,14 @@ struct LetterboxArguments {      // laid out as LETTERBOX_ARGUMENTS of letterbox
     int row_stride, column_stride;
     int image_pitch, chroma_pitch; // bytes from one row to the next
     int is_nv12;
+    int dark, luma, blue_u, green_u, green_v, red_v; // NV12: of sensors/yuv.py, times 2^20
     int is_reversed; // the image is BGR and the network takes RGB, or the other way round; NV12 becomes BGR
     int left, top, width, height;                                  // the scaled image's place in the tensor
     int region_left, region_top, region_width, region_height;      // what is written
     float gain[3], bias[3], pad[3];                                // in the tensor's order; the pad is normalised
     float int8_scale;                                              // what one step of an INT8 tensor stands for
 };
-static_assert(sizeof(LetterboxArguments) == 144, "LETTERBOX_ARGUMENTS of letterbox.py has this size");
+static_assert(sizeof(LetterboxArguments) == 168, "LETTERBOX_ARGUMENTS of letterbox.py has this size");
 
 struct Pixel {
     int channels[3];
@@ -37,17 +38,16 @@ __device__ inline int clamp_to_byte(int value)
     return value < 0 ? 0 : value > 255 ? 255 : value;
 }
 
-// BT.601, limited range, in OpenCV's fixed point: coefficients times 2^20.
-__device__ inline Pixel bgr_of_yuv(int luma, int u, int v)
+// In OpenCV's fixed point.
+__device__ inline Pixel bgr_of_yuv(const LetterboxArguments &a, int luma, int u, int v)
 {
-    const int kLuma = 1220542, kBlueU = 2116026, kGreenU = -409993, kGreenV = -852492, kRedV = 1673527;
     const int kHalf = 1 << 19;
-    const int bright = (luma > 16 ? luma - 16 : 0) * kLuma;
+    const int bright = (luma > a.dark ? luma - a.dark : 0) * a.luma;
     u -= 128;
     v -= 128;
-    return {{clamp_to_byte((bright + (kHalf + kBlueU * u)) >> 20),
-             clamp_to_byte((bright + (kHalf + kGreenV * v + kGreenU * u)) >> 20),
-             clamp_to_byte((bright + (kHalf + kRedV * v)) >> 20)}};
+    return {{clamp_to_byte((bright + (kHalf + a.blue_u * u)) >> 20),
+             clamp_to_byte((bright + (kHalf + a.green_v * v + a.green_u * u)) >> 20),
+             clamp_to_byte((bright + (kHalf + a.red_v * v)) >> 20)}};
 }
 
 __device__ inline Pixel pixel_at(const LetterboxArguments &a, int x, int y)
@@ -55,7 +55,7 @@ __device__ inline Pixel pixel_at(const LetterboxArguments &a, int x, int y)
     const unsigned char *row = a.image + (long long)y * a.image_pitch;
     if (a.is_nv12) {
         const unsigned char *pair = a.chroma + (long long)(y / 2) * a.chroma_pitch + x / 2 * 2;
-        return bgr_of_yuv(row[x], pair[0], pair[1]);
+        return bgr_of_yuv(a, row[x], pair[0], pair[1]);
     }
     return {{row[3 * x], row[3 * x + 1], row[3 * x + 2]}};
 }

@@ -6,7 +6,7 @@ here, once, and lie in device memory beside the slot's buffers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 
 from engines.letterbox import Geometry, Pixels
 from engines.runtime.kernels.launch import Launch, blocks, packed
+from sensors.frame import PixelFormat
+from sensors.yuv import YuvCoefficients, coefficients
 
 SOURCE = "letterbox.cu"
 BLOCK = (32, 8, 1)  # a warp writes 32 pixels of a row, so that its stores are one or two lines of memory
 
 _KERNELS = {"float32": "letterbox_float32", "float16": "letterbox_float16", "int8": "letterbox_int8"}
+_NO_COLOURS = {field.name: 0 for field in fields(YuvCoefficients)}
 _WEIGHT_ONE = 2048  # OpenCV's INTER_RESIZE_COEF_SCALE
 
 # struct Tap
@@ -41,6 +44,12 @@ LETTERBOX_ARGUMENTS = np.dtype(
         ("image_pitch", "<i4"),
         ("chroma_pitch", "<i4"),
         ("is_nv12", "<i4"),
+        ("dark", "<i4"),
+        ("luma", "<i4"),
+        ("blue_u", "<i4"),
+        ("green_u", "<i4"),
+        ("green_v", "<i4"),
+        ("red_v", "<i4"),
         ("is_reversed", "<i4"),
         ("left", "<i4"),
         ("top", "<i4"),
@@ -60,11 +69,20 @@ LETTERBOX_ARGUMENTS = np.dtype(
 
 
 class ImageFormat(Enum):
-    """How an image lies in device memory."""
+    """How an image lies in device memory; those of a `PixelFormat` have its value."""
 
     BGR = "bgr"  # three bytes a pixel
     RGB = "rgb"
-    NV12 = "nv12"  # a plane of luma; one of U and V by turns, half as wide and high. Even width and height
+    # A plane of luma; one of U and V by turns, half as wide and high. Even width and height.
+    NV12 = "nv12"
+    NV12_FULL = "nv12-full"
+    NV12_709 = "nv12-709"
+    NV12_709_FULL = "nv12-709-full"
+
+    @property
+    def is_nv12(self) -> bool:
+        """Whether it is one of the four."""
+        return self not in (ImageFormat.BGR, ImageFormat.RGB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +121,7 @@ class Letterbox:
         name = np.dtype(dtype).name
         if name not in _KERNELS:
             raise ValueError(f"a network's input of {name} is written by no kernel; use one of {', '.join(_KERNELS)}")
-        is_nv12 = image_format is ImageFormat.NV12
+        is_nv12 = image_format.is_nv12
         if is_nv12 and (place.source_width % 2 or place.source_height % 2):
             raise ValueError(f"NV12 of {place.source_width}x{place.source_height} has half a pixel of colour")
         self.format = image_format
@@ -119,6 +137,7 @@ class Letterbox:
             "row_stride": row,
             "column_stride": column,
             "is_nv12": is_nv12,
+            **(asdict(coefficients(PixelFormat(image_format.value))) if is_nv12 else _NO_COLOURS),
             "is_reversed": order != pixels.colour,
             "left": place.left,
             "top": place.top,

@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import cv2
-import numpy as np
 from google.protobuf.message import Message
-from numpy.typing import NDArray
 
 from sensors.calibration import Calibration
 from sensors.drives.mcap import foxglove
 from sensors.drives.mcap.coded_video import VideoEncoder
 from sensors.drives.mcap.writing import McapWriter
 from sensors.errors import RequestError
-from sensors.frame import Frame, Item, PixelFormat, PointCloud, RadarScan, Reading
+from sensors.frame import Frame, Item, PointCloud, RadarScan, Reading
 from sensors.source import SensorInfo
+from sensors.yuv import bgr
 
 ABOUT = "edge-perception.drive"  # the metadata that says that this file was written here, and how
 VERSION = "1"
@@ -211,13 +210,6 @@ class DriveWriter:
         metadata = {"sensor": sensor} if sensor else {}
         channel = self.container.add_channel(topic, "protobuf", schema, metadata, compress=True)
         self.container.add(channel, stamp_ns, data, publish_time=stamp_ns, sequence=0)
-
-
-def bgr(frame: Frame) -> NDArray[np.uint8]:
-    """A frame's image as (H, W, 3) BGR."""
-    if frame.format is PixelFormat.NV12:
-        return np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_YUV2BGR_NV12), np.uint8)
-    return frame.image
 
 
 def about_of(metadata: Sequence[Any]) -> Mapping[str, str] | None:

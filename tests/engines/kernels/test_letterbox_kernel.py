@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 from host_device import HostDevice, needs_compiler
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 
 from engines.letterbox import Fit, Pixels
 from engines.runtime.kernels import DeviceImage, ImageFormat, Letterbox
+from sensors.frame import PixelFormat
+from sensors.yuv import to_bgr
 
 pytestmark = needs_compiler
 device = HostDevice()
@@ -43,7 +44,7 @@ def test_tensors_of_small_images_are_the_cpu_paths(
     colour: str,
     spare: int,
 ) -> None:
-    if image_format is ImageFormat.NV12:
+    if image_format.is_nv12:
         width, height = width + width % 2, height + height % 2
     pixels = Pixels(colour, 1 / 255, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), fit, pad)
     check(
@@ -65,10 +66,11 @@ def every_colour() -> NDArray[np.uint8]:
     return np.concatenate([luma, chroma.astype(np.uint8)])
 
 
-def test_nv12_of_every_u_and_v_becomes_opencvs_bgr() -> None:
+@pytest.mark.parametrize("kind", [kind for kind in PixelFormat if kind.is_nv12])
+def test_nv12_of_every_u_and_v_becomes_the_cpus_bgr(kind: PixelFormat) -> None:
     image = every_colour()
-    case = Case(ImageFormat.NV12, 512, 512, 0, 0, False, 512, 512, Pixels(fit=Fit.STRETCH), False, 0)
-    expected = cv2.cvtColor(image, cv2.COLOR_YUV2BGR_NV12)
+    case = Case(ImageFormat(kind.value), 512, 512, 0, 0, False, 512, 512, Pixels(fit=Fit.STRETCH), False, 0)
+    expected = to_bgr(image, kind)
     np.testing.assert_array_equal(run(device, case, image, np.float32).transpose(1, 2, 0), expected)
 
 

@@ -17,6 +17,7 @@ from engines.decoders import DECODERS, build_decoder
 from engines.letterbox import Preprocessor
 from engines.results import Detections, Thresholds
 from engines.runtime.kernels import DeviceImage, ImageFormat, Letterbox
+from sensors.frame import PixelFormat
 
 pytestmark = [needs_compiler, pytest.mark.data]
 device = HostDevice()
@@ -39,7 +40,7 @@ def test_a_real_frame_goes_through_as_on_the_cpu(data: Path, file: str, name: st
     place = preprocessor.geometry(960, 540)
 
     on_cpu = np.zeros((1, 3, height, width), np.float32)
-    preprocessor.write(image, place, on_cpu[0])
+    preprocessor.write(image, place, on_cpu[0], PixelFormat(image_format.value))
     tensor = np.zeros_like(on_cpu)
     letterbox = Letterbox(kind.pixels, place, image_format)
     source = DeviceImage(image_format, device.address(image), image.strides[0])

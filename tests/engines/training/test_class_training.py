@@ -143,14 +143,16 @@ def test_two_processes_take_the_steps_of_one(network: str, tmp_path: Path, monke
     train(data, tmp_path / "one", settings)
     (tmp_path / "script.py").write_text(script)
     arguments = [str(tmp_path / "script.py"), str(data), str(tmp_path / "two"), repr(settings), repr(CPU)]
-    subprocess.run(
+    run = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        check=True,
+        check=False,
         capture_output=True,
+        text=True,
         timeout=300,
     )
+    assert run.returncode == 0, run.stderr
     assert_same(tmp_path / "two", tmp_path / "one")
 
 

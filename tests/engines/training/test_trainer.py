@@ -219,14 +219,16 @@ def test_two_processes_take_the_steps_of_one(drawn: Mixture, tmp_path: Path) -> 
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     arguments = [str(script), str(tmp_path / "drawn"), str(tmp_path / "two"), repr(settings), repr(CPU)]
-    subprocess.run(
+    run = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        check=True,
+        check=False,
         capture_output=True,
+        text=True,
         timeout=300,
     )
+    assert run.returncode == 0, run.stderr
     assert_same_training(tmp_path / "two", tmp_path / "one")
     assert (tmp_path / "two" / "bundle" / "model.onnx").is_file()
 
