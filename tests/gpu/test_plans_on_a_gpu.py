@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,19 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engines import default_bundle
 from engines.bundle import Bundle, load_bundle
 from engines.errors import EngineError
 from engines.gpu import find_gpu
 from engines.importing import ImportOptions, import_network
-from engines.inference import decoder_for, found_on
 from engines.plans.build import build
 from engines.plans.preparing import PlanRequest
-from engines.results import Detections, Thresholds
 from engines.runtime import open_engine
 from engines.tensorrt_library import FLAVORS, open_library
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engines" / "plans"))
 from int8_networks import bundle_of, network
+from measurements import footage, images_of, partners
 
 GPU = find_gpu(0)
 pytestmark = pytest.mark.skipif(
@@ -60,34 +61,26 @@ def test_a_plans_outputs_are_the_networks(flavor: str, precision: str, tmp_path:
 
 @pytest.mark.data
 def test_a_detectors_boxes_are_the_cpus(flavor: str, data: Path, tmp_path: Path) -> None:
-    """yolox_nano in FP16 on frames of a street: 99 % of boxes above 0.35 have a partner above 0.25 with IoU > 0.9."""
-    from sensors.frame import Frame
-    from sensors.opening import open_source
-
+    """yolox_nano in FP16 on frames of a street."""
     folder = tmp_path / "yolox_nano"
-    bundle: Bundle = import_network(data / "models" / "yolox_nano.onnx", folder, ImportOptions(labels="coco"))
-    build(bundle, PlanRequest(flavor, precision="fp16"))
-    with open_source("demo:bikes") as source:
-        images = [item.image.copy() for item in source if isinstance(item, Frame)][:100]
-    found: dict[str, list[Detections]] = {}
-    for name in ("onnxruntime", flavor):
-        with open_engine(load_bundle(folder), name, slots=3) as engine:
-            decoder = decoder_for(bundle, engine)
-            pictures = ((image, engine.place(image.shape[1], image.shape[0])) for image in images)
-            found[name] = list(found_on(engine, decoder, pictures, Thresholds(score=0.25)))  # type: ignore[arg-type]
-    boxes = partners = 0
-    for ours, theirs in zip(found[flavor], found["onnxruntime"], strict=True):
-        for box, score, kind in zip(ours.boxes_xyxy, ours.scores, ours.classes, strict=True):
-            if score > 0.35:
-                boxes += 1
-                partners += bool((_overlaps(box, theirs.boxes_xyxy[theirs.classes == kind]) > 0.9).any())
-    assert boxes > 50
-    assert partners / boxes >= 0.99
+    build(
+        import_network(data / "models" / "yolox_nano.onnx", folder, ImportOptions(labels="coco")),
+        PlanRequest(flavor, precision="fp16"),
+    )
+    check_partners(load_bundle(folder), flavor, "onnxruntime", tmp_path)
 
 
-def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    corners = np.concatenate([np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])], axis=1)
-    sides = np.maximum(corners[:, 2:] - corners[:, :2], 0)
-    shared = sides.prod(axis=1)
-    area = (box[2:] - box[:2]).prod()
-    return np.asarray(shared / (area + (others[:, 2:] - others[:, :2]).prod(axis=1) - shared + 1e-9))
+def test_the_default_networks_int8_boxes_are_the_cpus(flavor: str, tmp_path: Path) -> None:
+    folder = tmp_path / "road"
+    shutil.copytree(default_bundle(), folder, ignore=shutil.ignore_patterns("plans"))
+    plan = build(load_bundle(folder), PlanRequest(flavor))
+    assert plan.report.surprises == []
+    check_partners(load_bundle(folder), flavor, "onnxruntime", tmp_path)
+
+
+def check_partners(bundle: Bundle, ours: str, theirs: str, folder: Path) -> None:
+    images = images_of(footage(folder), 250)
+    ways = [lambda bundle, slots, name=name: open_engine(bundle, name, slots=slots) for name in (ours, theirs)]
+    found = partners(bundle, *ways, images)
+    assert found["boxes"] > 30
+    assert found["share"] >= 0.99
