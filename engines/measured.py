@@ -13,7 +13,7 @@ from engines.bundle import Bundle
 from engines.errors import EngineError
 from engines.gpu import driver_version, power_mode
 from engines.plan_file import PASSPORT, device_index
-from engines.runtime.tensorrt import THIS_MACHINE, Machine, plan_of
+from engines.runtime.machine import THIS_MACHINE, Machine, plan_of
 from engines.tensorrt_library import FLAVORS
 
 

@@ -20,8 +20,9 @@ from simulated_cuda import SimulatedCuda, SimulatedGpu
 from engines.bundle import Bundle
 from engines.errors import EngineError, EngineMissingError
 from engines.gpu import Gpu
+from engines.runtime.machine import Machine
 from engines.runtime.restarts import Restarts
-from engines.runtime.tensorrt import Machine, TensorRtEngine
+from engines.runtime.tensorrt import TensorRtEngine
 from engines.tensorrt_library import Library
 
 VERSION = "10.3.0"

@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from engines.onnx_graph import constants_of, dequantised, drop_unread, replace, users_of
+
 LARGEST = 127
 _KEEPS_RANGE = {
     "AveragePool",
@@ -94,10 +96,7 @@ def implicit(proto: Any) -> ImplicitNetwork:
 
 
 def _without_pairs(graph: Any) -> dict[str, float]:
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    constants = constants_of(graph)
     outputs = {value.name for value in graph.output}
     sources: dict[str, str] = {}  # what a DequantizeLinear gave -> what is read instead
     before: dict[str, Any] = {}  # what a QuantizeLinear gave -> that node
@@ -116,21 +115,8 @@ def _without_pairs(graph: Any) -> dict[str, float]:
                 sources[node.output[0]] = source
         else:
             nodes.append(node)
-    copies = []
-    for node in nodes:
-        copy = type(node)()
-        copy.CopyFrom(node)
-        copies.append(copy)
-    del graph.node[:]
-    graph.node.extend(copies)
-    used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    there = {name for node in graph.node for name in node.output}
-    known = [value for value in graph.value_info if value.name in there]
-    del graph.value_info[:]
-    graph.value_info.extend(known)
+    replace(graph.node, nodes)
+    drop_unread(graph)
     return scales
 
 
@@ -143,7 +129,7 @@ def _source(
     if stored in constants:
         name = stored if quantise is not None else f"{stored}/float"
         if name not in constants:
-            value = _dequantised(node, constants)
+            value = dequantised(node, constants)
             constants[name] = value
             graph.initializer.append(numpy_helper.from_array(value, name))
         return str(name)
@@ -154,25 +140,10 @@ def _source(
     return str(stored)
 
 
-def _dequantised(node: Any, constants: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
-    integers, scale = constants[node.input[0]].astype(np.float32), constants[node.input[1]].astype(np.float32)
-    zero = constants[node.input[2]].astype(np.float32) if len(node.input) > 2 else np.zeros_like(scale)
-    if scale.size > 1:
-        axes = [helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == "axis"]
-        shape = [1] * integers.ndim
-        shape[axes[0] if axes else 1] = -1
-        scale, zero = scale.reshape(shape), zero.reshape(shape)
-    value: NDArray[np.float32] = ((integers - zero) * scale).astype(np.float32)
-    return value
-
-
 def _derive(graph: Any, scales: dict[str, float]) -> None:
     """Add what follows from the scales that there are, in place, until nothing new does."""
     constants = {tensor.name for tensor in graph.initializer}
-    users: dict[str, list[Any]] = {}
-    for node in graph.node:
-        for name in dict.fromkeys(node.input):
-            users.setdefault(name, []).append(node)
+    users = users_of(graph)
     outputs = {value.name for value in graph.output}
     while True:
         found = {

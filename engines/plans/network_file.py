@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from onnx import helper, numpy_helper
+
+from engines.onnx_graph import axis_of, constants_of, dequantised, drop_unread, replace
 
 
 def has_scales(proto: Any) -> bool:
@@ -25,6 +26,7 @@ def expand_weights(proto: Any) -> int:
     The float is what the DequantizeLinear gave, so that quantising it again gives the same integers.
     """
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    values = constants_of(proto.graph)
     nodes: list[Any] = []
     expanded: dict[str, Any] = {}
     for node in proto.graph.node:
@@ -32,34 +34,18 @@ def expand_weights(proto: Any) -> int:
         if stored is None or stored.name in expanded:
             nodes.append(node)
             continue
-        axes = [helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == "axis"]
-        axis = axes[0] if axes else 1
-        integers = numpy_helper.to_array(stored)
-        scale = numpy_helper.to_array(constants[node.input[1]])
-        if scale.size > 1:
-            shape = [1] * integers.ndim
-            shape[axis] = -1
-            scale = scale.reshape(shape)
         name = f"{stored.name}/float"
-        expanded[stored.name] = numpy_helper.from_array((integers.astype(np.float32) * scale).astype(np.float32), name)
-        attributes: dict[str, Any] = {"axis": axis} if axes else {}
+        expanded[stored.name] = numpy_helper.from_array(dequantised(node, values), name)
+        attributes: dict[str, Any] = {"axis": axis_of(node)} if node.attribute else {}
         inputs = [name, *node.input[1:]]
         nodes.append(
             helper.make_node("QuantizeLinear", inputs, [f"{stored.name}/again"], f"{node.name}/quantise", **attributes)
         )
         node.input[0] = f"{stored.name}/again"
         nodes.append(node)
-    copies = []
-    for node in nodes:
-        copy = type(node)()
-        copy.CopyFrom(node)
-        copies.append(copy)
-    del proto.graph.node[:]
-    proto.graph.node.extend(copies)
-    used = {name for node in proto.graph.node for name in node.input}
-    kept = [tensor for tensor in proto.graph.initializer if tensor.name in used] + list(expanded.values())
-    del proto.graph.initializer[:]
-    proto.graph.initializer.extend(kept)
+    replace(proto.graph.node, nodes)
+    proto.graph.initializer.extend(expanded.values())
+    drop_unread(proto.graph)
     return len(expanded)
 
 

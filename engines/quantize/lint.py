@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
+
+from engines.onnx_graph import axis_of
 
 _WITH_WEIGHTS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "Gemm": 1}  # operator -> axis of its output channels
 _ACTIVATIONS = {"Relu", "Clip", "LeakyRelu", "PRelu"}
@@ -83,7 +85,7 @@ class _Graph:
             kinds.append("activation-per-channel")
         if weight is None:
             kinds.append("weight-in-float")
-        elif self._values(weight.input[1]).size > 1 and _axis_of(weight) != _output_axis(node):
+        elif self._values(weight.input[1]).size > 1 and axis_of(weight) != _output_axis(node):
             kinds.append("weight-axis")
         pairs = [pair for pair in (data, weight) if pair is not None and len(pair.input) > 2]
         # Without a zero point the type is that of the operator's default, unsigned.
@@ -128,11 +130,6 @@ class _Graph:
     def _values(self, tensor: str) -> Any:
         constant = self.constants.get(tensor)
         return numpy_helper.to_array(constant) if constant is not None else np.zeros(1, np.float32)
-
-
-def _axis_of(node: Any) -> int:
-    axes = [helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == "axis"]
-    return int(axes[0]) if axes else 1
 
 
 def _output_axis(node: Any) -> int:

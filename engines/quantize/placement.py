@@ -22,6 +22,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from engines.onnx_graph import drop_unread, replace
 from engines.quantize.float_network import FloatNetwork, Layer
 
 _MOVES_VALUES = {
@@ -161,16 +162,9 @@ def quantised(network: FloatNetwork, placement: Placement, scales: Mapping[str, 
         nodes.append(node)
         for output in node.output:
             nodes += made.get(output, [])
-    copies = [onnx.NodeProto() for _ in nodes]
-    for copy, node in zip(copies, nodes, strict=True):
-        copy.CopyFrom(node)
-    del graph.node[:]
-    graph.node.extend(copies)
+    replace(graph.node, nodes)
     graph.initializer.extend(constants)
-    used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    drop_unread(graph)
     return proto
 
 

@@ -69,6 +69,6 @@ def best_engine(bundle: Bundle) -> str:
 def _planned_engine(bundle: Bundle) -> str | None:
     if not (bundle.folder / "plans").is_dir():  # as it is nearly everywhere: nothing has to be imported
         return None
-    from engines.runtime.tensorrt import planned_engine
+    from engines.runtime.machine import planned_engine
 
     return planned_engine(bundle)

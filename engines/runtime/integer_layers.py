@@ -14,7 +14,6 @@ file as it is 22, rewritten 6.0):
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,13 @@ def for_onnxruntime(model: Path) -> Path | bytes:
 
 def make_integer(network: Any) -> int:
     """Rewrite an `onnx.ModelProto` in place; give how many layers were changed."""
+    from engines.onnx_graph import constants_of, replace, users_of
+
     graph = network.graph
     outputs = {output.name for output in graph.output}
-    constants = _constants(graph)
+    constants = constants_of(graph)
     relus = _move_relus(graph, constants, outputs)
-    users, producers = _users(graph), {output: node for node in graph.node for output in node.output}
+    users, producers = users_of(graph), {output: node for node in graph.node for output in node.output}
     nodes: list[Any] = []
     changed = 0
     for node in graph.node:
@@ -56,7 +57,7 @@ def make_integer(network: Any) -> int:
                 changed += 1
         nodes.append(node)
     if changed or relus:
-        _replace(graph.node, nodes)
+        replace(graph.node, nodes)
         del graph.value_info[:]  # types of tensors that have changed; it is inferred anyway
     return changed + relus
 
@@ -65,7 +66,9 @@ def _move_relus(graph: Any, constants: dict[str, NDArray[Any]], outputs: set[str
     """Put each ReLU whose only reader is a Q behind it, as a Max of bytes."""
     from onnx import helper
 
-    users = _users(graph)
+    from engines.onnx_graph import replace, users_of
+
+    users = users_of(graph)
     nodes: list[Any] = []
     moved: dict[str, str] = {}  # what a ReLU gave -> what it was given
     for node in graph.node:
@@ -83,7 +86,7 @@ def _move_relus(graph: Any, constants: dict[str, NDArray[Any]], outputs: set[str
             continue
         nodes.append(node)
     if moved:
-        _replace(graph.node, nodes)
+        replace(graph.node, nodes)
     return len(moved)
 
 
@@ -113,41 +116,10 @@ def _integer_bias(
 
 
 def _float_weight(graph: Any, node: Any, weight: Any, constants: dict[str, NDArray[Any]]) -> None:
-    from onnx import helper, numpy_helper
-
-    values, scale = constants[weight.input[0]], constants[weight.input[1]]
-    zero = constants[weight.input[2]] if len(weight.input) > 2 else np.zeros_like(scale, values.dtype)
-    axes = [helper.get_attribute_value(attribute) for attribute in weight.attribute if attribute.name == "axis"]
-    shape = [1] * values.ndim
-    if scale.size > 1:
-        shape[axes[0] if axes else 1] = -1
-    name = f"{node.output[0]}/weight"
-    # As DequantizeLinear does it: the difference in integers, then one product in float.
-    exact = (values.astype(np.int32) - zero.astype(np.int32).reshape(shape)).astype(np.float32)
-    graph.initializer.append(numpy_helper.from_array(exact * scale.astype(np.float32).reshape(shape), name))
-    node.input[1] = name
-
-
-def _constants(graph: Any) -> dict[str, NDArray[Any]]:
     from onnx import numpy_helper
 
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    return found
+    from engines.onnx_graph import dequantised
 
-
-def _users(graph: Any) -> dict[str, list[Any]]:
-    users: dict[str, list[Any]] = {}
-    for node in graph.node:
-        for name in node.input:
-            users.setdefault(name, []).append(node)
-    return users
-
-
-def _replace(field: Any, entries: Iterable[Any]) -> None:
-    """Replace a repeated field of a message: protobuf's entries live in their message, so they are copied first."""
-    copies = [type(entry).FromString(entry.SerializeToString()) for entry in entries]
-    del field[:]
-    field.extend(copies)
+    name = f"{node.output[0]}/weight"
+    graph.initializer.append(numpy_helper.from_array(dequantised(weight, constants), name))
+    node.input[1] = name

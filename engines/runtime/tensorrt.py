@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -19,51 +17,23 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.errors import BundleError, EngineError, EngineMissingError
-from engines.gpu import Gpu, find_gpu, why_no_gpu
 from engines.letterbox import Geometry, Preprocessor
-from engines.plan_file import FittingPlan, built_on, device_index, find_plan
+from engines.plan_file import device_index
 from engines.reduction import Reduction
 from engines.results import Thresholds
-from engines.runtime.cuda import Cuda, CudaError
+from engines.runtime.cuda import CudaError
 from engines.runtime.engine import Completed
 from engines.runtime.gpu_session import GpuSession
-from engines.runtime.int8 import is_quantised
-from engines.runtime.kernels import Candidates, compile_kernels, source_of
-from engines.runtime.opening_cuda import how_to_get_pycuda, open_cuda
+from engines.runtime.kernels import Candidates
+from engines.runtime.machine import THIS_MACHINE, Machine, plan_of, usable_library
 from engines.runtime.plan_session import LoadedPlan
 from engines.runtime.restarts import Restarts
 from engines.runtime.signature import check_batch, check_outputs
 from engines.runtime.staging import OnDevice, OnHost, Staging
-from engines.tensorrt_library import FLAVORS, Library, open_library
 from sensors.errors import EdgePerceptionError
 from sensors.frame import PixelFormat
 
 _REMEDY = "see `dmesg` for Xid messages of the driver, and free device memory"
-
-
-def _pycuda_is_missing() -> tuple[str, str] | None:
-    return None if find_spec("pycuda") else ("pycuda is not installed", how_to_get_pycuda())
-
-
-def _compiled(gpu: Gpu, kernel: str) -> bytes:
-    """A kernel's file as PTX. Raises `EngineMissingError`, `EngineError` where it cannot be compiled here."""
-    major, _, minor = gpu.cuda.partition(".")
-    architecture = int(gpu.architecture.removeprefix("sm_"))
-    return compile_kernels(source_of(kernel), architecture, (int(major), int(minor or 0))).ptx
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What an engine finds on this machine; the tests have one without a GPU."""
-
-    find_gpu: Callable[[int], Gpu | None] = find_gpu
-    open_library: Callable[[str], Library] = open_library
-    open_cuda: Callable[[int], Cuda] = open_cuda
-    cuda_is_missing: Callable[[], tuple[str, str] | None] = _pycuda_is_missing
-    compiled: Callable[[Gpu, str], bytes] = _compiled
-
-
-THIS_MACHINE = Machine()
 
 
 class TensorRtEngine:
@@ -294,56 +264,3 @@ class TensorRtRtxEngine(TensorRtEngine):
     """The same with TensorRT for RTX."""
 
     name = "tensorrt_rtx"
-
-
-def plan_of(bundle: Bundle, library: Library, machine: Machine = THIS_MACHINE) -> FittingPlan:
-    """The plan that an engine runs for a bundle. Raises `EngineError` as `find_plan` does."""
-    precision = "int8" if is_quantised(bundle.model) else "fp16"
-    return find_plan(bundle, library.flavor, library.version, machine.find_gpu, precision)
-
-
-def usable_library(flavor: str, machine: Machine = THIS_MACHINE) -> Library:
-    """The TensorRT of this machine, where everything else that it needs is there too.
-
-    Raises `EngineMissingError` with all that is missing, each with how to get it here.
-    """
-    lacks: list[tuple[str, str]] = []
-    library: Library | None = None
-    if machine.find_gpu(0) is None:
-        lacks.append(why_no_gpu())
-    try:
-        library = machine.open_library(flavor)
-    except EngineError as missing:
-        lacks.append((f"{missing.thing} {missing.what}", missing.remedy))
-    if (missing_cuda := machine.cuda_is_missing()) is not None:
-        lacks.append(missing_cuda)
-    if library is None or lacks:
-        each = "; ".join(f"({number}) {what}: {how}" for number, (what, how) in enumerate(lacks, 1))
-        raise EngineMissingError(f"--engine {flavor}", "cannot run here", f"what is missing, and how to get it: {each}")
-    return library
-
-
-def planned_engine(bundle: Bundle, machine: Machine = THIS_MACHINE) -> str | None:
-    """The engine of a plan of this bundle that fits this machine; None where there is none, or no GPU.
-
-    Raises `EngineError` where plans were built for this very GPU and do not fit any more: to go on without a word on
-    the CPU would be a surprise on a vehicle. Those of other machines are passed over.
-    """
-    if not (bundle.folder / "plans").is_dir() or (gpu := machine.find_gpu(0)) is None:
-        return None
-    stale: EngineError | None = None
-    for flavor in FLAVORS:
-        try:
-            library = usable_library(flavor, machine)
-        except EngineMissingError:
-            continue
-        try:
-            find_plan(bundle, flavor, library.version, machine.find_gpu, "int8")
-        except EngineError as refusal:
-            if any(flavor == of and name in (None, gpu.name) for of, name in built_on(bundle)):
-                stale = stale or refusal
-        else:
-            return flavor
-    if stale is not None:
-        raise EngineError(stale.thing, stale.what, f"{stale.remedy}, or use --engine onnxruntime")
-    return None

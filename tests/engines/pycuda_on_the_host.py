@@ -30,9 +30,10 @@ from engines.letterbox import Preprocessor
 from engines.reduction import CANDIDATES
 from engines.results import Thresholds
 from engines.runtime.cuda import CudaError
+from engines.runtime.machine import Machine
 from engines.runtime.opening_cuda import open_cuda
 from engines.runtime.restarts import Restarts
-from engines.runtime.tensorrt import Machine, TensorRtEngine
+from engines.runtime.tensorrt import TensorRtEngine
 from engines.tensorrt_library import Library
 
 DRIVER = ctypes.CDLL("libcuda.so.1")

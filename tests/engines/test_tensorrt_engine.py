@@ -36,8 +36,9 @@ from engines.reduction import CANDIDATE, CANDIDATES
 from engines.results import Thresholds
 from engines.runtime import best_engine, open_engine, opening_cuda, slots_for
 from engines.runtime.engine import Engine
+from engines.runtime.machine import Machine, plan_of, planned_engine, usable_library
 from engines.runtime.restarts import Restarts
-from engines.runtime.tensorrt import Machine, TensorRtEngine, plan_of, planned_engine, usable_library
+from engines.runtime.tensorrt import TensorRtEngine
 
 GREY = tiny_networks.solid(90, 60, 30)
 
@@ -219,7 +220,7 @@ def test_auto_takes_a_plan_that_fits_and_says_when_one_built_here_does_not(bundl
 
 def test_auto_asks_for_plans_before_it_turns_to_the_cpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     (bundle.folder / "plans").mkdir()
-    monkeypatch.setattr("engines.runtime.tensorrt.planned_engine", lambda found: "tensorrt")
+    monkeypatch.setattr("engines.runtime.machine.planned_engine", lambda found: "tensorrt")
     assert best_engine(bundle) == "tensorrt"
     assert slots_for(bundle, "auto") == slots_for(bundle, "tensorrt_rtx") == 3
     assert slots_for(bundle, "openvino") == 2

@@ -18,8 +18,9 @@ from simulated_tensorrt import MAGIC, VERSION, Engine, ExecutionContext, ILogger
 from engines.errors import EngineError
 from engines.gpu import find_gpu
 from engines.runtime.kernels import compile_kernels
+from engines.runtime.machine import Machine
 from engines.runtime.restarts import Restarts
-from engines.runtime.tensorrt import Machine, TensorRtEngine
+from engines.runtime.tensorrt import TensorRtEngine
 from engines.tensorrt_library import Library
 
 SOURCE = Path(__file__).with_name("stand_in.cu")
