@@ -16,7 +16,7 @@ from typing import Any
 
 from engines.bundle import Bundle
 from engines.errors import EngineError, PlanRefusedError
-from engines.gpu import Gpu, driver_version, find_gpu, power_mode, why_no_gpu
+from engines.gpu import Gpu, driver_version, find_gpu, is_jetson, power_mode, why_no_gpu
 from engines.passport import read_passport
 from engines.plan_file import VERSION
 from engines.plans.building import Built, build_plan
@@ -90,12 +90,15 @@ def build(
 
 def _no_gpu(device: str) -> EngineError:
     """TensorRT builds where the plan will run: why it cannot here, and what there is."""
+    if device.startswith("dla") and not is_jetson():
+        why = "is not there: of all machines only a Jetson Orin or Xavier has DLAs, and not every one"
+        return EngineError(device, why, "build there, or for --device cuda:0")
     there = list(itertools.takewhile(bool, map(find_gpu, range(16))))
     if there:
         names = ", ".join(f"cuda:{index} ({gpu.name})" for index, gpu in enumerate(there) if gpu)
         return EngineError(device, "is not there", f"there is {names}")
     what, remedy = why_no_gpu()
-    elsewhere = "" if device.startswith("dla") else "; --flavor tensorrt_rtx builds plans without a GPU"
+    elsewhere = "" if is_jetson() else "; --flavor tensorrt_rtx builds plans without a GPU"
     why = f"is not there, and TensorRT builds on the device that the plan is for: {what}"
     return EngineError(device, why, f"{remedy}{elsewhere}")
 

@@ -171,13 +171,19 @@ def test_a_dla_is_unknown_to_rtx(tmp_path: Path) -> None:
         build(bundle, PlanRequest("tensorrt_rtx", "dla:0", "fp16"))
 
 
-@pytest.mark.parametrize(("device", "elsewhere"), [("cuda:0", True), ("dla:0", False)])
-def test_without_a_gpu_tensorrt_says_what_is_missing(device: str, elsewhere: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("jetson", [True, False])
+def test_without_a_gpu_tensorrt_says_what_is_missing(
+    jetson: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans_build, "is_jetson", lambda: jetson)
     bundle = bundle_of(tmp_path / "net", network(scales=False))
-    with pytest.raises(EngineError, match=f"{device}: is not there, and TensorRT builds on the device") as caught:
-        build(bundle, PlanRequest("tensorrt", device, "fp16"))
+    with pytest.raises(EngineError, match="cuda:0: is not there, and TensorRT builds on the device") as caught:
+        build(bundle, PlanRequest("tensorrt", "cuda:0", "fp16"))
     assert "NVIDIA" in str(caught.value)
-    assert ("--flavor tensorrt_rtx builds plans without a GPU" in str(caught.value)) is elsewhere
+    assert ("--flavor tensorrt_rtx builds plans without a GPU" in str(caught.value)) is not jetson
+    why = "and TensorRT builds on the device" if jetson else "only a Jetson Orin or Xavier has DLAs"
+    with pytest.raises(EngineError, match=f"dla:0: is not there.*{why}"):
+        build(bundle, PlanRequest("tensorrt", "dla:0", "fp16"))
 
 
 def test_a_device_that_is_not_there_is_answered_with_those_that_are(
