@@ -30,7 +30,7 @@ from engines.runtime.onnxruntime import OnnxRuntimeEngine, first_line, open_sess
 from engines.runtime.signature import Signature, TensorSpec
 
 COCO = "coco"  # the name by which the 80 COCO classes are asked for
-CROPS = 8  # a classifier looks at a frame's detections: of so many at once it takes two thirds of the time
+CROPS = 8  # a classifier looks at a frame's detections: of so many at once each takes some two thirds of the time
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,16 @@ def constants_of(graph: Any) -> dict[str, NDArray[Any]]:
     """Initialisers and Constant nodes by their tensor's name."""
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        if node.op_type != "Constant" or not node.attribute:
+            continue
+        value = helper.get_attribute_value(node.attribute[0])
+        match node.attribute[0].name:
+            case "value":
+                found[node.output[0]] = numpy_helper.to_array(value)
+            case "value_float" | "value_floats":
+                found[node.output[0]] = np.array(value, np.float32)
+            case "value_int" | "value_ints":
+                found[node.output[0]] = np.array(value, np.int64)
     return found
 
 
@@ -54,7 +62,12 @@ def replace(field: Any, entries: Iterable[Any]) -> None:
 
 
 def drop_unread(graph: Any) -> None:
-    """Forget initialisers that no node reads, and what is said of tensors that no node makes."""
+    """Forget initialisers that no node reads, and what is said of tensors that no node makes.
+
+    Initialisers are no inputs either, as files of old have them.
+    """
+    stored = {tensor.name for tensor in graph.initializer}
+    replace(graph.input, [value for value in graph.input if value.name not in stored])
     read = {name for node in graph.node for name in node.input}
     replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in read])
     made = {name for node in graph.node for name in node.output}

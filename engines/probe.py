@@ -22,6 +22,7 @@ from engines.results import Classification, Detections, Found, SegmentationMap, 
 from engines.runtime.onnxruntime import open_session
 from sensors.frame import Fault, Frame
 from sensors.source import Source
+from sensors.yuv import bgr
 
 FRAMES = 8  # looked at; spread evenly over the first `_SPREAD_OVER` frames
 _SPREAD_OVER = 160
@@ -61,7 +62,7 @@ def probe(bundle: Bundle, source: Source) -> list[Finding]:
     Raises `BundleError` when the source gives no frame or the outputs hold NaN.
     """
     every = _SPREAD_OVER // FRAMES
-    images = [frame.image for frame in islice(_frames(source), 0, _SPREAD_OVER, every)]
+    images = [bgr(frame) for frame in islice(_frames(source), 0, _SPREAD_OVER, every)]
     if not images:
         raise BundleError(source.info.uri, "gives no frame to probe with", "give a video or a folder of images")
     return [_run(bundle, settings, how, images) for how, settings in _variants(bundle.settings)]

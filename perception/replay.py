@@ -37,6 +37,7 @@ from sensors.clock import ReplayClock
 from sensors.observed import ObservedSource
 from sensors.opening import open_sources
 from sensors.source import SensorInfo, Source, Span
+from sensors.yuv import bgr
 
 SLOTS = CPU_SLOTS
 
@@ -262,9 +263,9 @@ class Replay:
                 return  # the picture of a damaged packet does not exist; the video's stamps leave the gap
             caption = f"{result.entry.sensor}  {result.entry.stamp_ns / 1e9:.2f} s  frame {result.entry.sequence}"
             if result.status is not Status.OK:
-                image = draw(result.frame.image, [], [], f"{caption}  {result.status.name}")
+                image = draw(bgr(result.frame), [], [], f"{caption}  {result.status.name}")
             else:
-                image = draw(result.frame.image, result.detections, self._labels, caption)
+                image = draw(bgr(result.frame), result.detections, self._labels, caption)
             videos[result.entry.sensor].write(image, result.entry.stamp_ns)
             self.files[self._videos_by_camera[result.entry.sensor]] = None
 

@@ -50,12 +50,15 @@ class ExecutionContext:
         self._addresses: dict[str, int] = {}
         self._shapes = dict(engine.shapes)
         self._pending: list[int] = []  # streams on which it has been started and is not done
+        self._is_captured = False  # in a graph, which is good only while the shapes stay
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[name] = address
         return True
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        if self._is_captured and self._shapes[name] != tuple(shape):
+            self._engine.gpu.broken_rules.append("a context's shape was changed behind its graph")
         self._shapes[name] = tuple(shape)
         for output in self._engine.outputs:  # of which the batch axis alone is free
             if self._engine.shapes[output][:1] == (-1,):
@@ -90,6 +93,7 @@ class ExecutionContext:
             except Exception as error:
                 return engine.refuse(str(error))
             return True
+        self._is_captured |= stream.capture is not None
         if cuda.is_integrated and stream.capture is None:
             for name in engine.outputs:
                 cuda.poison(addresses[name], engine.size(name, shapes))

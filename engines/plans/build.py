@@ -26,9 +26,10 @@ from engines.plans.preparing import PlanRequest, Prepared, prepare
 from engines.plans.timing_cache import cache_folder, locked_cache
 from engines.plans.writing import check_place, write_plan
 from engines.quantize.calibration import scales_sha256
-from engines.tensorrt_library import open_library
+from engines.tensorrt_library import Library, open_library
 
-SCALES = "scales.cache"  # of a plan for a DLA, as trtexec reads them
+# Of a plan for a DLA with ranges, as trtexec reads them: --calib and --onnx.
+SCALES, WITHOUT_PAIRS = "scales.cache", "without_pairs.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def build(
         cache_sha256 = hashlib.sha256(cache.read_bytes()).hexdigest() if cache.exists() else None
     report = layer_report(prepared.bundled, built.rows, built.dla)
     _refuse_below(bundle, request, report)
-    scales = None if prepared.implicit is None else prepared.implicit.cache(library.numbers)
+    beside = _for_a_dla(prepared, library)
     passport = {
         **_identity(bundle, prepared),
         "flavor": library.flavor,
@@ -77,15 +78,22 @@ def build(
         "device": request.device,
         **_machine(bound, gpu),
         **_content(prepared, built, report),
-        "scales_cache_sha256": hashlib.sha256(scales.encode()).hexdigest() if scales is not None else None,
+        "beside_sha256": {name: hashlib.sha256(content).hexdigest() for name, content in beside.items()},
         "workspace_mib": request.workspace_mib,
         "timing_cache_sha256": cache_sha256,
         "seconds": round(time.monotonic() - began_s, 2),
         "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "by": f"edge-perception {version('edge-perception')}",
     }
-    write_plan(place, built.plan, passport, {} if scales is None else {SCALES: scales})
+    write_plan(place, built.plan, passport, beside)
     return Plan(place, passport, report)
+
+
+def _for_a_dla(prepared: Prepared, library: Library) -> dict[str, bytes]:
+    if prepared.implicit is None:
+        return {}
+    scales = prepared.implicit.cache(library.numbers).encode()
+    return {SCALES: scales, WITHOUT_PAIRS: prepared.parsed.SerializeToString()}
 
 
 def _no_gpu(device: str) -> EngineError:
@@ -113,12 +121,15 @@ def _refuse_below(bundle: Bundle, request: PlanRequest, report: LayerReport) -> 
             f"{request.require_int8:.1%} are required{': ' + names if names else ''}",
             "calibrate it again with `perception engine calibrate`, or ask for less with --require-int8",
         )
+    if request.require_dla > 0 and not report.is_for_dla:
+        what = f"{request.require_dla:.1%} of its convolutions are required on the DLA, and this TensorRT does not tell"
+        raise PlanRefusedError(bundle.name, what, "leave --require-dla away, and look at the speed")
     if report.dla_share < request.require_dla:
         names = ", ".join(layer.name for layer in report.layers if not layer.on_dla)
         raise PlanRefusedError(
             bundle.name,
             f"{report.on_dla} of {len(report.layers)} convolutions run on the DLA ({report.dla_share:.1%}), and "
-            f"{request.require_dla:.1%} are required; on the GPU: {names[:300]}",
+            f"{request.require_dla:.1%} are required; elsewhere, or not sure: {names[:300]}",
             "build it for cuda:0, or ask for less with --require-dla",
         )
 

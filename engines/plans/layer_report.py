@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from engines.plans.dla import DlaBuild
+from engines.plans.dla import DlaBuild, names
 from engines.quantize.lint import FAULTS, lint
 
 _ROW = re.compile(
@@ -120,7 +120,7 @@ def inspector_table(text: str) -> list[tuple[str, str]]:
 
 def layer_report(proto: Any, rows: list[tuple[str, str]], dla: DlaBuild | None = None) -> LayerReport:
     """Say for each convolution of an `onnx.ModelProto` what it became. `rows` may be empty: then nobody knows."""
-    on_gpu = None if dla is None else dla.fell_back
+    order = [node.name or node.output[0] for node in proto.graph.node]
     producers = {output: node for node in proto.graph.node for output in node.output}
     faults: dict[str, list[str]] = {}
     for fault in lint(proto):
@@ -131,34 +131,29 @@ def layer_report(proto: Any, rows: list[tuple[str, str]], dla: DlaBuild | None =
             continue
         name = node.name or node.output[0]
         scaled = any(_is_dequantised(producers, tensor) for tensor in node.input[:2])
-        is_on_dla = on_gpu is not None and not any(_names(row, name) for row in on_gpu)
-        runs_in = _precision(name, rows) if dla is None or not is_on_dla else dla.precision(name)
+        is_on_dla = dla is not None and dla.runs(name, order)
+        runs_in = dla.precision(name, order) if dla is not None and is_on_dla else _precision(name, rows)
         kinds = faults.get(name, [])
         if runs_in == "int8" and _MISREAD.intersection(kinds):
             runs_in = "int8-misread"
         why = [_reason(kind, node, producers) for kind in kinds]
         if scaled and not why and runs_in == "float":
             why.append(
-                "no range of its output follows from the scales"
+                "no range of what it takes or gives follows from the scales"
                 if dla is not None and name not in dla.asked_in_int8
                 else f"this builder has no INT8 kernel for it on this {'DLA' if is_on_dla else 'GPU'}"
             )
         layers.append(LayerPrecision(name, scaled, runs_in, tuple(why), is_on_dla))
-    return LayerReport(tuple(layers), on_gpu is not None)
+    return LayerReport(tuple(layers), dla is not None and dla.on_dla is not None)
 
 
 def _precision(name: str, rows: list[tuple[str, str]]) -> str:
     if not rows:
         return "unknown"
-    kinds = [kind for text, kind in rows if kind != "?" and _names(text, name)]
+    kinds = [kind for text, kind in rows if kind != "?" and names(text, name, ())]
     if not kinds:
         return "unknown"
     return "int8" if any("int8" in kind.lower() for kind in kinds) else "float"
-
-
-def _names(text: str, name: str) -> bool:
-    """Whether a row names this layer, and not one whose name only holds it."""
-    return re.search(rf"(?<![\w/.]){re.escape(name)}(?![\w/.])", text) is not None
 
 
 def _is_dequantised(producers: dict[str, Any], tensor: str) -> bool:

@@ -65,7 +65,11 @@ def prepare(bundle: Bundle, library: Library, request: PlanRequest) -> Prepared:
     workspace = request.workspace_mib * 2**20
     shapes = _shapes(bundled, bundle, is_for_dla=dla is not None)
     if dla is not None and is_int8 and wants_implicit_scales(library):
-        taken = implicit(bundled)
+        try:
+            taken = implicit(bundled)
+        except ValueError as error:
+            what = f"has Q/DQ that a DLA's ranges cannot be taken from ({error})"
+            raise BundleError(bundle.name, what, "build it for --device cuda:0") from None
         return Prepared(bundled, taken.proto, BuildSettings(True, False, workspace, dla, taken.scales), shapes, taken)
     parsed = type(bundled)()
     parsed.CopyFrom(bundled)
@@ -102,5 +106,6 @@ def _shapes(proto: Any, bundle: Bundle, *, is_for_dla: bool) -> dict[str, Shapes
         if value.name in constants or len(axes) != 4 or all(axis.dim_value for axis in axes):
             continue
         most = 1 if is_for_dla else axes[0].dim_value or size.batch
-        shapes[value.name] = Shapes((1, *image), (most, *image), (most, *image))
+        usual = (most + 1) // 2  # a frame seldom has as many crops as it may have
+        shapes[value.name] = Shapes((1, *image), (usual, *image), (most, *image))
     return shapes

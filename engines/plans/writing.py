@@ -20,9 +20,9 @@ def check_place(place: Path, *, replace_existing: bool) -> None:
         raise BundleError(str(place), "exists already", "choose another folder with -o, or replace a plan with --force")
 
 
-def write_plan(place: Path, plan: bytes, passport: Mapping[str, Any], beside: Mapping[str, str]) -> None:
-    """Write a plan, its passport and the texts `beside` it, by file name. What was there is replaced."""
-    files = {PLAN: plan, **{name: text.encode() for name, text in beside.items()}}
+def write_plan(place: Path, plan: bytes, passport: Mapping[str, Any], beside: Mapping[str, bytes]) -> None:
+    """Write a plan, its passport and the files `beside` it, by name. What was there is replaced."""
+    files = {PLAN: plan, **beside}
     files[PASSPORT] = (json.dumps(passport, indent=2, ensure_ascii=False) + "\n").encode()
     draft: Path | None = None
     try:

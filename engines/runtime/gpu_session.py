@@ -60,9 +60,9 @@ class GpuSession:
                         slot.stage(rows - 1, *first)
                         slot.submit(rows)
                         slot.collect()
-                        slot.capture(rows)
-                        slot.submit(rows)  # as a graph, where it became one
-                        slot.collect()
+                    slot.capture()
+                    slot.submit(plan.rows)  # as a graph, where it became one
+                    slot.collect()
             undo.pop_all()
 
     @property

@@ -58,12 +58,14 @@ class GpuSlot:
         self._clock = clock
         self._roles = dict(roles)
         self._stream = cuda.new_stream()
+        # A graph is good only while its context keeps its shape: fewer rows have a context of their own, and no graph.
         self._context = plan.new_context()
+        self._of_fewer = plan.new_context() if plan.rows > 1 else self._context
         self._rows_in = [_Staged(*(cuda.new_event() for _ in range(3))) for _ in range(plan.rows)]
         self._started, self._computed, self._reduced, self._done = (cuda.new_event() for _ in range(4))
         self._reducing: list[Reducing] = []  # one a row
-        self._graphs: dict[int, Any] = {}  # by number of rows
-        self._rows_set = plan.rows  # what the context takes
+        self._graph: Any = None  # of all rows
+        self._fewer_set = plan.rows  # what the context of fewer takes
         self._rows_submitted = 0
         self._staged: list[int] = []  # rows whose images are on their way, or there; the latest last
         self.in_flight = False  # submitted, and not collected yet
@@ -82,8 +84,9 @@ class GpuSlot:
             else:  # TensorRT wants a place for it all the same
                 unread.append(cuda.device_memory(tensor.size))
                 address = unread[-1].address
-            if not self._context.set_tensor_address(tensor.name, address):
-                raise EngineError("TensorRT", f"takes no address for {tensor.name} ({plan.last_words()})", _REMEDY)
+            for context in {id(one): one for one in (self._context, self._of_fewer)}.values():
+                if not context.set_tensor_address(tensor.name, address):
+                    raise EngineError("TensorRT", f"takes no address for {tensor.name} ({plan.last_words()})", _REMEDY)
         self._unread = unread
         found: dict[str, NDArray[Any]] = {}
         self._widened: list[tuple[NDArray[Any], NDArray[Any]]] = []
@@ -115,11 +118,13 @@ class GpuSlot:
         self._rows_submitted = rows
         self._submitted_ns = time.monotonic_ns()
         self._cuda.record(self._started, self._stream)
-        if rows in self._graphs:
-            self._cuda.launch_graph(self._graphs[rows], self._stream)
+        if rows < self._plan.rows:
+            is_enqueued = self._takes(rows) and bool(self._of_fewer.execute_async_v3(self._stream.handle))
+        elif self._graph is not None:
+            self._cuda.launch_graph(self._graph, self._stream)
             is_enqueued = True
         else:
-            is_enqueued = self._takes(rows) and bool(self._context.execute_async_v3(self._stream.handle))
+            is_enqueued = bool(self._context.execute_async_v3(self._stream.handle))
         self._enqueued_ns = time.monotonic_ns()
         self._refusal = "" if is_enqueued else self._plan.last_words()
         self._cuda.record(self._computed, self._stream)
@@ -140,6 +145,7 @@ class GpuSlot:
         rows = self._rows_submitted
         staged = [self._rows_in[row] for row in self._staged if row < rows]
         self._staged.clear()
+        self._staging.settled()
         if self._refusal:
             raise EngineError("TensorRT", f"inference failed ({self._refusal})", _REMEDY)
         if not self._reducing:
@@ -171,8 +177,8 @@ class GpuSlot:
         self._cuda.record(self._done, self._stream)  # behind the copy of what it compares with
         self._cuda.synchronize(self._done)
 
-    def capture(self, rows: int) -> None:
-        """Make a graph of the inference of so many rows, where that can be had; else it may be done once more.
+    def capture(self) -> None:
+        """Make a graph of the inference of all rows, where that can be had; else it may be done once more.
 
         They were inferred once before, and nothing is in flight.
         """
@@ -181,7 +187,7 @@ class GpuSlot:
         with suppress(CudaError), captured as graphs:  # refused where a network waits within itself
             is_enqueued = bool(self._context.execute_async_v3(self._stream.handle))
         if is_enqueued and graphs:
-            self._graphs[rows] = graphs[0]
+            self._graph = graphs[0]
 
     def finish(self) -> None:
         """Block until the device has nothing to do for images that were staged and given up. Nothing is in flight."""
@@ -189,9 +195,9 @@ class GpuSlot:
             self._cuda.synchronize(self._rows_in[self._staged[-1]].there)
 
     def _takes(self, rows: int) -> bool:
-        """Whether the context takes so many rows; from now on it does."""
-        if rows != self._rows_set:
-            if not self._plan.set_rows(self._context, rows):
+        """Whether the context of fewer takes so many rows; from now on it does."""
+        if rows != self._fewer_set:
+            if not self._plan.set_rows(self._of_fewer, rows):
                 return False
-            self._rows_set = rows
+            self._fewer_set = rows
         return True

@@ -27,15 +27,15 @@ class OpenVinoEngine(CpuEngine):
 
     def __init__(self, bundle: Bundle, slots: int = 2, threads: int = 1) -> None:
         super().__init__(bundle, slots)
-        compiled = _compiled(bundle, self.inputs[0].shape, threads)
-        ports = {name: port for port in compiled.outputs for name in port.get_names()}  # an Identity's has two
-        check_outputs(bundle, list(ports))
-        by_role = {role: ports[name] for role, name in bundle.settings.outputs.items()}
+        image = self.inputs[0].shape[1:]
+        one = _compiled(bundle, image, 1, threads)
+        more = _compiled(bundle, image, self.max_rows, threads) if self.max_rows > 1 else one
         self._requests: list[list[Any]] = []
         outputs = []
         for images in self.inputs:
-            requests, of_slot = _bound(bundle, compiled, images, by_role)
-            self._requests.append(requests)
+            of_slot = _outputs(bundle, more, len(images))
+            by_rows = {rows: one if rows == 1 else more for rows in range(1, len(images) + 1)}
+            self._requests.append([_request(bundle, by_rows[rows], images, of_slot, rows) for rows in by_rows])
             outputs.append(of_slot)
         self.start(outputs, self._infer)
 
@@ -46,8 +46,11 @@ class OpenVinoEngine(CpuEngine):
             raise EngineError("openvino", f"inference failed ({what_it_says(error)})", _REMEDY) from None
 
 
-def _compiled(bundle: Bundle, shape: tuple[int, ...], threads: int) -> Any:
-    """Load, fix the input's shape, compile. Raises `BundleError`; `EngineMissingError` without the package."""
+def _compiled(bundle: Bundle, image: tuple[int, ...], rows: int, threads: int) -> Any:
+    """Load, fix the input's shape, compile: for one image, or for two to `rows` (a free axis makes one image slower).
+
+    Raises `BundleError`; `EngineMissingError` without the package.
+    """
     try:
         import openvino
     except ImportError:
@@ -67,8 +70,7 @@ def _compiled(bundle: Bundle, shape: tuple[int, ...], threads: int) -> Any:
         given = network.inputs[0].get_partial_shape()
         check_batch(bundle, None if given[0].is_dynamic else given[0].get_length(), {})
         if given.is_dynamic:
-            rows, *image = shape
-            network.reshape([openvino.Dimension(1, rows) if rows > 1 else 1, *image])
+            network.reshape([openvino.Dimension(2, rows) if rows > 1 else 1, *image])
         return core.compile_model(
             network,
             "CPU",
@@ -84,29 +86,33 @@ def _compiled(bundle: Bundle, shape: tuple[int, ...], threads: int) -> Any:
         raise BundleError(where, f"does not compile in OpenVINO ({what_it_says(error)})", _REMEDY) from None
 
 
-def _bound(
-    bundle: Bundle, compiled: Any, images: NDArray[np.float32], ports: dict[str, Any]
-) -> tuple[list[Any], dict[str, NDArray[Any]]]:
-    """One slot's requests, one for each number of rows, with its input and outputs in memory that we keep."""
+def _ports(bundle: Bundle, compiled: Any) -> dict[str, Any]:
+    """The outputs that are read, by role."""
+    ports = {name: port for port in compiled.outputs for name in port.get_names()}  # an Identity's has two
+    check_outputs(bundle, list(ports))
+    return {role: ports[name] for role, name in bundle.settings.outputs.items()}
+
+
+def _outputs(bundle: Bundle, compiled: Any, rows: int) -> dict[str, NDArray[Any]]:
+    """One slot's memory for all rows, by role."""
+    ports = _ports(bundle, compiled)
+    shapes = {role: _shape(port, rows) for role, port in ports.items()}
+    check_batch(bundle, None, {bundle.settings.outputs[role]: shape for role, shape in shapes.items()})
+    return {role: np.empty(shapes[role], port.get_element_type().to_dtype()) for role, port in ports.items()}
+
+
+def _request(
+    bundle: Bundle, compiled: Any, images: NDArray[np.float32], outputs: dict[str, NDArray[Any]], rows: int
+) -> Any:
+    """Infers the first rows of a slot, in memory that we keep."""
     import openvino
 
-    most = len(images)
-    shapes = {port.get_any_name(): _shape(port, most) for port in ports.values()}
-    check_batch(
-        bundle, None, {name: shapes[ports[role].get_any_name()] for role, name in bundle.settings.outputs.items()}
-    )
-    outputs = {
-        role: np.empty(shapes[port.get_any_name()], port.get_element_type().to_dtype()) for role, port in ports.items()
-    }
-    requests = []
-    for rows in range(1, most + 1):
-        request = compiled.create_infer_request()
-        request.set_tensor(compiled.inputs[0], openvino.Tensor(images[:rows], shared_memory=True))
-        for role, port in ports.items():
-            part = outputs[role] if most == 1 else outputs[role][:rows]
-            request.set_tensor(port, openvino.Tensor(part, shared_memory=True))
-        requests.append(request)
-    return requests, outputs
+    request = compiled.create_infer_request()
+    request.set_tensor(compiled.inputs[0], openvino.Tensor(images[:rows], shared_memory=True))
+    for role, port in _ports(bundle, compiled).items():
+        part = outputs[role] if len(images) == 1 else outputs[role][:rows]
+        request.set_tensor(port, openvino.Tensor(part, shared_memory=True))
+    return request
 
 
 def _shape(port: Any, rows: int) -> tuple[int, ...]:

@@ -84,6 +84,13 @@ class LoadedPlan:
             raise self._error(what, "build the plan again, here, with `perception engine build`")
         return context
 
+    @property
+    def fixed_rows(self) -> int | None:
+        """Images that its input takes, where that is fixed."""
+        name = next(tensor.name for tensor in self.tensors if tensor.is_input)
+        shape = tuple(self._engine.get_tensor_shape(name))
+        return None if -1 in shape else int(shape[0])
+
     def set_rows(self, context: Any, rows: int) -> bool:
         """Let a context take so many images from now on. False where TensorRT refuses, see `last_words`."""
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]

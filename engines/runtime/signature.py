@@ -55,15 +55,15 @@ def check_outputs(bundle: Bundle, found: Sequence[str]) -> None:
 
 
 def check_batch(bundle: Bundle, input_rows: int | None, outputs: Mapping[str, tuple[int | None, ...]]) -> None:
-    """Raise `BundleError` where a network does not take as many images as its bundle says. None: a free axis.
+    """Raise `BundleError` where a network does not take up to as many images as its bundle says.
 
-    `outputs`: their shapes by name, of that many images.
+    `input_rows`: None where that axis is free, as it has to be for fewer. `outputs`: their shapes by name, of all rows.
     """
     rows = bundle.settings.input.batch
     if rows == 1:
         return
     where, remedy = str(bundle.folder), "set batch = 1 in bundle.toml, or export the network with a free batch axis"
-    if input_rows not in (None, rows):
+    if input_rows is not None:
         raise BundleError(where, f"says batch = {rows}, and its network takes {input_rows} at a time", remedy)
     for name in bundle.settings.outputs.values():
         shape = outputs.get(name, (None,))

@@ -37,6 +37,9 @@ class Staging(Protocol):
         The image may be released when this returns.
         """
 
+    def settled(self) -> None:
+        """Hear that the device has come to all that was written: nothing is kept for it any more."""
+
 
 MakeStaging = Callable[[Cuda], Staging]
 
@@ -71,6 +74,9 @@ class OnHost:
         self._buffer.copy_in(self._row_size, stream, row * self._row_size)
         self._cuda.record(copied, stream)
 
+    def settled(self) -> None:
+        """Nothing is kept."""
+
 
 class OnDevice:
     """The fused kernel. `kernels` gives a loaded kernel by its name."""
@@ -87,9 +93,9 @@ class OnDevice:
         self._input = cuda.device_memory(tensor.size)
         self._row_size = tensor.size // rows
         self._images = [Buffer(cuda, 1) for _ in range(rows)]
-        self._places: dict[
-            tuple[Geometry, PixelFormat], tuple[Any, Buffer]
-        ] = {}  # the kernel's launches, and its weights
+        # The kernel's launches, and its weights; those that made room for others, while a kernel may still read them.
+        self._places: dict[tuple[Geometry, PixelFormat], tuple[Any, Buffer]] = {}
+        self._left: list[tuple[Any, Buffer]] = []
         self._padded: list[Geometry | None] = [None] * rows  # the place whose padding a row of the input holds
 
     @property
@@ -124,6 +130,10 @@ class OnDevice:
         )
         self._padded[row] = place
 
+    def settled(self) -> None:
+        """Let go of the weights that made room for others."""
+        self._left.clear()
+
     def _at(self, place: Geometry, kind: PixelFormat, stream: Stream) -> tuple[Any, Buffer]:
         """The launches for images of a place, whose weights are copied to the device once."""
         from engines.runtime.kernels.letterbox import ImageFormat, Letterbox
@@ -131,7 +141,7 @@ class OnDevice:
         known = self._places.get((place, kind))
         if known is None:
             while len(self._places) >= MAX_PLACES:
-                del self._places[next(iter(self._places))]
+                self._left.append(self._places.pop(next(iter(self._places))))
             letterbox = Letterbox(self._pixels, place, ImageFormat(kind.value), self._dtype, is_nhwc=self._is_nhwc)
             weights = Buffer(self._cuda, letterbox.taps.nbytes)
             weights.host.array[: weights.size] = letterbox.taps.view(np.uint8).ravel()

@@ -164,9 +164,7 @@ class TensorRtEngine:
             found = LoadedPlan(self._library, plan.content, image, rows, device_index(plan.device) if is_dla else None)
             check_outputs(self._bundle, [tensor.name for tensor in found.tensors if not tensor.is_input])
             if rows > 1:
-                shapes = {tensor.name: tensor.shape for tensor in found.tensors}
-                taken = [tensor.shape[0] for tensor in found.tensors if tensor.is_input and tensor.shape]
-                check_batch(self._bundle, taken[0] if taken else None, shapes)
+                check_batch(self._bundle, found.fixed_rows, {tensor.name: tensor.shape for tensor in found.tensors})
             return found
 
         def staging(found: LoadedPlan, kernels: Callable[[str], Any]) -> Staging:

@@ -13,6 +13,7 @@ from perception.gate.matching import FrameMatch, Mask, Seen
 from perception.gate.worst import Pair, failure_caption, jpeg
 from perception.rendering import BoxStyle, Colour, draw
 from sensors.frame import Frame
+from sensors.yuv import bgr
 
 Window: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
@@ -26,10 +27,10 @@ def pictures(frame: Frame, match: FrameMatch, names: Sequence[str]) -> tuple[Pai
     """The whole frame, and what differs most in it where that is small."""
     sides = (match.baseline, match.candidate)
     styles = [_styles(*masks) for masks in zip((match.only_baseline, match.only_candidate), match.excused, strict=True)]
-    drawn = [_picture(frame.image, *of_side, names) for of_side in zip(sides, styles, strict=True)]
+    drawn = [_picture(bgr(frame), *of_side, names) for of_side in zip(sides, styles, strict=True)]
     pairs = [Pair(drawn[0], drawn[1])]
     if (window := _window(match, frame.width, frame.height)) is not None:
-        near = [_picture(frame.image, *of_side, names, window) for of_side in zip(sides, styles, strict=True)]
+        near = [_picture(bgr(frame), *of_side, names, window) for of_side in zip(sides, styles, strict=True)]
         pairs.append(Pair(near[0], near[1], "closer"))
     return tuple(pairs)
 
@@ -37,8 +38,8 @@ def pictures(frame: Frame, match: FrameMatch, names: Sequence[str]) -> tuple[Pai
 def failure_picture(frame: Frame, seen: Seen | None, failure: str, names: Sequence[str]) -> bytes:
     """A side of a frame that the other side, or this one, could not answer."""
     if seen is None:
-        return jpeg(draw(frame.image, [], [], failure_caption(failure)))
-    return _picture(frame.image, seen, [BoxStyle(BOTH)] * len(seen.found), names)
+        return jpeg(draw(bgr(frame), [], [], failure_caption(failure)))
+    return _picture(bgr(frame), seen, [BoxStyle(BOTH)] * len(seen.found), names)
 
 
 def in_words(match: FrameMatch) -> str:

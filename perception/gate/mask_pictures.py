@@ -11,6 +11,7 @@ from perception.gate.mask_figures import ClassIndexes, Groups, SeenMasks, in_one
 from perception.gate.worst import Pair, failure_caption, jpeg
 from perception.rendering import Colour, draw, drawn_classes
 from sensors.frame import Frame
+from sensors.yuv import bgr
 
 _OPACITY = 0.85  # of what differs
 _GREY = 0.6  # of the picture under it: colours are for the masks
@@ -20,16 +21,16 @@ def pictures(frame: Frame, baseline: SeenMasks, candidate: SeenMasks, groups: Gr
     """All groups in their classes' colours; then what is seen by both, and by one side only."""
     sides = (baseline, candidate)
     labels = [name for names in groups.values() for name in names]
-    classes = [jpeg(draw(frame.image, [seen.found], [labels])) for seen in sides]
-    alone = [_where_alone(frame.image, *pair, groups) for pair in ((baseline, candidate), (candidate, baseline))]
+    classes = [jpeg(draw(bgr(frame), [seen.found], [labels])) for seen in sides]
+    alone = [_where_alone(bgr(frame), *pair, groups) for pair in ((baseline, candidate), (candidate, baseline))]
     return Pair(classes[0], classes[1]), Pair(jpeg(alone[0]), jpeg(alone[1]), "where they differ")
 
 
 def failure_picture(frame: Frame, seen: SeenMasks | None, failure: str, groups: Groups) -> bytes:
     """A side of a frame that the other side, or this one, could not answer."""
     if seen is None:
-        return jpeg(draw(frame.image, [], [], failure_caption(failure)))
-    return jpeg(draw(frame.image, [seen.found], [[name for names in groups.values() for name in names]]))
+        return jpeg(draw(bgr(frame), [], [], failure_caption(failure)))
+    return jpeg(draw(bgr(frame), [seen.found], [[name for names in groups.values() for name in names]]))
 
 
 def _where_alone(image: NDArray[np.uint8], one: SeenMasks, other: SeenMasks, groups: Groups) -> NDArray[np.uint8]:

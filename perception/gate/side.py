@@ -68,7 +68,7 @@ class Side:
         place = engine.place(frame.width, frame.height)
         began_ns = time.monotonic_ns()
         try:
-            engine.stage(_SLOT, 0, frame.image, place)
+            engine.stage(_SLOT, 0, frame.image, place, frame.format)
             engine.submit(_SLOT, 1)
             found: Found = self._network.decoder.decode(engine.wait(_SLOT).rows[0], place, self._network.thresholds)
         except (EngineError, NonFiniteOutputError) as failure:

@@ -55,8 +55,8 @@ def kind_of(picture: Any) -> PixelFormat | None:
     is_bt709 = _IS_BT709.get(int(picture.colorspace))
     if picture.format.name not in ("yuv420p", "yuvj420p", "nv12") or is_bt709 is None:
         return None
-    if picture.width % 2 or picture.height % 2:
-        return None
+    if picture.width % 2 or picture.height % 2 or any(plane.line_size < plane.width for plane in picture.planes):
+        return None  # rows that go upwards in memory have a negative size
     is_full = picture.format.name == "yuvj420p" or int(picture.color_range) == ColorRange.JPEG
     return _KINDS[is_bt709, is_full]
 

@@ -102,7 +102,7 @@ def item_of(outcome: Outcome, upright: UprightBgr, sensor: str, sequence: int, s
         try:
             image, kind = upright.pixels(outcome.picture)
         except (av.FFmpegError, ValueError, MemoryError) as error:
-            reason = f"the picture cannot be converted to BGR: {error}"
+            reason = f"the picture cannot be converted: {error}"
         else:
             return Frame(sensor, sequence, stamp_ns, outcome.arrival_ns, time.monotonic_ns(), image, kind)
     return Fault(sensor, sequence, stamp_ns, outcome.arrival_ns, reason)

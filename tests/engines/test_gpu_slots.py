@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from engines.reduction import CANDIDATES
 from engines.results import Detections, Thresholds
 from engines.runtime.cuda import CudaError
 from engines.runtime.engine import GpuTimes
+from engines.runtime.staging import MAX_PLACES
 from sensors.frame import PixelFormat
 
 pytestmark = needs_compiler
@@ -44,7 +46,8 @@ RUNTIME = Path(importlib.import_module("engines.runtime").__file__ or "").parent
 TOLERANCE = 1e-4
 WAIT_S = 20.0
 THRESHOLDS = Thresholds(score=0.05)
-SIZES = ((32, 32), (64, 20), (7, 90), (50, 48))
+FEW_SIZES = ((32, 32), (64, 20), (7, 90), (50, 48))  # in every format as many places as a slot keeps
+SIZES = (*FEW_SIZES, (48, 48), (40, 30))
 MS = 1_000_000
 COSTS_NS = {"copy in": MS, "letterbox": 2 * MS, "inference": 4 * MS, "candidates": MS, "copy out": 8 * MS}
 
@@ -67,8 +70,11 @@ def expected(bundle: Bundle, image: NDArray[np.uint8], kind: PixelFormat) -> NDA
 class Driver:
     """Drives an engine as a pipeline may at its worst, and looks at everything that comes out."""
 
-    def __init__(self, bundle: Bundle, seed: int, slots: int = 3, reduces: bool = False, **gpu: Any) -> None:
+    def __init__(
+        self, bundle: Bundle, seed: int, slots: int = 3, reduces: bool = False, sizes: Any = SIZES, **gpu: Any
+    ) -> None:
         self.bundle = bundle
+        self.sizes = sizes
         self.random = random.Random(seed)
         self.noise = np.random.default_rng(seed)
         self.gpu = SimulatedGpu(seed, **gpu)
@@ -82,19 +88,19 @@ class Driver:
         self.wanted: dict[int, list[NDArray[np.float32]]] = {}
         self.began_ns: dict[int, int] = {}
 
-    def picture(self) -> tuple[NDArray[np.uint8], PixelFormat]:
-        width, height = self.random.choice(SIZES)
-        is_nv12 = width % 2 == 0 and self.random.random() < 0.3
+    def picture(self, size: tuple[int, int] | None = None) -> tuple[NDArray[np.uint8], PixelFormat]:
+        width, height = size or self.random.choice(self.sizes)
+        is_nv12 = size is None and width % 2 == 0 and self.random.random() < 0.3
         shape = (height * 3 // 2, width) if is_nv12 else (height, width, 3)
         levels = self.noise.integers(0, 200) if is_nv12 else self.noise.integers(0, 200, 3)
         kind = self.random.choice([kind for kind in PixelFormat if kind.is_nv12]) if is_nv12 else PixelFormat.BGR
         return np.asarray(self.noise.integers(0, 40, shape) + levels, np.uint8), kind
 
-    def stage(self, slot: int, rows: int = 1) -> None:
+    def stage(self, slot: int, rows: int = 1, sizes: Sequence[tuple[int, int] | None] = (None, None, None)) -> None:
         self.began_ns[slot] = time.monotonic_ns()
         self.wanted[slot] = []
         for row in range(rows):
-            image, kind = self.picture()
+            image, kind = self.picture(sizes[row])
             height = image.shape[0] * 2 // 3 if kind.is_nv12 else image.shape[0]
             self.engine.stage(slot, row, image, self.engine.place(image.shape[1], height), kind)
             self.wanted[slot].append(expected(self.bundle, image, kind))
@@ -228,6 +234,21 @@ def slots_overlap_and_the_host_waits_in_wait_alone(bundle: Bundle, seed: int, **
     driver.engine.close()
 
 
+def weights_stay_until_their_kernel_is_done(bundle: Bundle, seed: int, **gpu: Any) -> None:
+    """Of an image's size, also where it is the oldest of all and another row's new size takes its place."""
+    driver = Driver(bundle, seed, **gpu)
+    for number in range(MAX_PLACES):
+        driver.stage(0, 1, [(32 + 2 * number, 20)])
+        driver.submit(0)
+        driver.check(0)
+    for number in range(3):
+        driver.stage(0, 3, [(32 + 2 * number, 20), (200 + 2 * number, 20), (300 + 2 * number, 20)])
+        driver.submit(0)
+        driver.check(0)
+    driver.engine.close()
+    assert driver.gpu.broken_rules == []
+
+
 def it_may_be_closed_at_once(bundle: Bundle, seed: int, **gpu: Any) -> None:
     driver = Driver(bundle, seed, **gpu)
     driver.engine.close()
@@ -248,6 +269,7 @@ PROMISES = (
     times_are_of_the_frame,
     slots_overlap_and_the_host_waits_in_wait_alone,
     closing_waits_for_who_waits,
+    weights_stay_until_their_kernel_is_done,
     it_may_be_closed_at_once,
 )
 
@@ -260,7 +282,7 @@ def test_a_slot(promise: Any, kind: str, bundle: Bundle) -> None:
 
 
 def test_nothing_is_allocated_once_the_sizes_are_known(bundle: Bundle) -> None:
-    driver = Driver(bundle, 2, has_kernels=True)
+    driver = Driver(bundle, 2, has_kernels=True, sizes=FEW_SIZES)
     with ThreadPoolExecutor(1) as pool:
         for slot in range(3):
             for _ in range(60):  # every size in every kind
@@ -369,9 +391,14 @@ MUTATIONS = [
     ),
     # the order on its stream
     mutation(SLOT, "write(row, image, place, kind, self._stream", f"write(row, image, place, kind, {ELSEWHERE}"),
-    mutation(SLOT, "launch_graph(self._graphs[rows], self._stream)", f"launch_graph(self._graphs[rows], {ELSEWHERE})"),
-    mutation(SLOT, "execute_async_v3(self._stream.handle)", f"execute_async_v3({ELSEWHERE}.handle)", "self._enqueued"),
-    mutation(SLOT, "execute_async_v3(self._stream.handle)", f"execute_async_v3({ELSEWHERE}.handle)", "if is_enqueued"),
+    mutation(SLOT, "launch_graph(self._graph, self._stream)", f"launch_graph(self._graph, {ELSEWHERE})"),
+    mutation(
+        SLOT, "_context.execute_async_v3(self._stream", f"_context.execute_async_v3({ELSEWHERE}", "self._enqueued"
+    ),
+    mutation(
+        SLOT, "_context.execute_async_v3(self._stream", f"_context.execute_async_v3({ELSEWHERE}", "if is_enqueued"
+    ),
+    mutation(SLOT, "_of_fewer.execute_async_v3(self._stream", f"_of_fewer.execute_async_v3({ELSEWHERE}"),
     mutation(SLOT, "self._cuda.captured(self._stream)", f"self._cuda.captured({ELSEWHERE})"),
     mutation(SLOT, "reducing.copy_out(self._stream)", f"reducing.copy_out({ELSEWHERE})"),
     mutation(SLOT, "self._row_sizes[name], self._stream)", f"self._row_sizes[name], {ELSEWHERE})"),
@@ -390,8 +417,12 @@ MUTATIONS = [
     mutation(SLOT, "output.copy_out(rows * self._row_sizes[name], self._stream)"),
     mutation(SLOT, "output.copy_out(rows * self._row_sizes", "output.copy_out((rows - 1 or 1) * self._row_sizes"),
     mutation(SLOT, "self._staged.clear()"),
-    mutation(SLOT, "self._rows_set = rows"),
-    mutation(SLOT, "self._graphs[rows] = graphs[0]", "self._graphs = dict.fromkeys((1, 2, 3), graphs[0])"),
+    mutation(SLOT, "self._of_fewer = plan.new_context() if", "self._of_fewer = self._context if"),
+    mutation(
+        STAGING,
+        "self._left.append(self._places.pop(next(iter(self._places))))",
+        "self._places.pop(next(iter(self._places)))",
+    ),
     mutation(SLOT, ".address + row * self._row_sizes[name]", ".address"),
     mutation(STAGING, "self._input.address + row * self._row_size,", "self._input.address,"),
     mutation(STAGING, "memory = self._images[row]", "memory = self._images[0]"),
@@ -405,7 +436,9 @@ MUTATIONS = [
     mutation(STAGING, COPIED, then=""),
     # what each slot has of its own
     mutation(SLOT, "self._stream = cuda.new_stream()", "self._stream = cuda._streams[0]"),
-    mutation(SLOT, "plan.new_context()", "vars(plan).setdefault('one', plan.new_context())"),
+    mutation(
+        SLOT, "self._context = plan.new_context()", "self._context = vars(plan).setdefault('one', plan.new_context())"
+    ),
     mutation(
         REDUCING,
         "cuda.device_memory(candidates.work_bytes)",

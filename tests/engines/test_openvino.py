@@ -57,7 +57,7 @@ def test_a_free_input_size_is_fixed_to_the_bundles(tmp_path: Path) -> None:
     model = tiny_networks.write_network(tmp_path / "free.onnx", free_size=True, names="{0: 'a', 1: 'b', 2: 'c'}")
     import_network(model, tmp_path / "free", replace(tiny_networks.OPTIONS, size=(32, 32)))
     bundle = load_bundle(tmp_path / "free")
-    (outside,) = _compiled(bundle, (1, 3, 32, 32), 1).inputs
+    (outside,) = _compiled(bundle, (3, 32, 32), 1, 1).inputs
     assert outside.get_partial_shape().is_static
     with open_engine(bundle, "openvino", slots=1) as engine:
         engine.stage(0, 0, tiny_networks.solid(200, 10, 10), engine.place(32, 32))

@@ -36,7 +36,10 @@ def bench(
     with open_engine(loaded, engine, slots=in_flight, threads=threads) as opened:
         if batch > opened.max_rows:
             what = f"is more than {loaded.name} takes on {opened.name}: {opened.max_rows}"
-            raise UsageError(f"--batch {batch}", what, "import it with a larger --batch, where its batch axis is free")
+            remedy = "import it with a larger --batch, where its batch axis is free"
+            if opened.device.startswith("dla"):
+                remedy = "a DLA takes one: bench a plan of the GPU"
+            raise UsageError(f"--batch {batch}", what, remedy)
         speed = measure(opened, seconds, batch=batch)
         name, device, notes = opened.name, opened.device, (*opened.notes, *speed.remarks)
     latency = {key: round(value, 4) for key, value in speed.latency_ms.items()}

@@ -78,7 +78,7 @@ def build(
     )
     if report.is_for_dla:
         on_gpu = [layer.name for layer in report.layers if not layer.on_dla]
-        behind = f"; on the GPU: {', '.join(on_gpu)}" if on_gpu else ""
+        behind = f"; elsewhere, or not sure: {', '.join(on_gpu)}" if on_gpu else ""
         print(f"  {report.on_dla} of them on the DLA ({report.dla_share:.1%}){behind}")
     for layer in report.surprises:
         print(f"  {layer.name} runs in {layer.runs_in}: {'; '.join(layer.why) or 'the builder does not tell'}")

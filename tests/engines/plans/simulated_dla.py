@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from engines.plans.implicit_scales import LARGEST, ImplicitNetwork
+from engines.plans.derived_ranges import LARGEST
+from engines.plans.implicit_scales import ImplicitNetwork
 
 _FUSED = ("Relu", "Clip")
 

@@ -82,7 +82,7 @@ def test_a_free_batch_takes_as_many_as_the_bundle_says(tmp_path: Path) -> None:
     plan = build(bundle_of(tmp_path / "net", network(batch="N"), batch=4), RTX)
     assert plan.passport["shapes"]["image"] == {
         "least": [1, 3, 32, 32],
-        "usual": [4, 3, 32, 32],
+        "usual": [2, 3, 32, 32],
         "most": [4, 3, 32, 32],
     }
     assert [layer.runs_in for layer in plan.report.layers] == ["int8", "int8"]

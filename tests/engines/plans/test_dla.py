@@ -12,8 +12,9 @@ from typing import Any
 import onnx
 import pytest
 from int8_networks import bundle_of, network
+from onnx import helper
 
-from engines.errors import PlanRefusedError
+from engines.errors import BundleError, PlanRefusedError
 from engines.gpu import Gpu
 from engines.plans import build as plans_build
 from engines.plans.build import build
@@ -72,7 +73,11 @@ def test_it_is_built_of_a_float_network_and_ranges_and_they_lie_beside_it(
     assert cache.splitlines()[0] == "TRT-100300-EntropyCalibration2"
     assert cache.count(": ") == 3
     passport = json.loads((plan.folder / "passport.json").read_text())
-    assert passport["scales_cache_sha256"] == hashlib.sha256(cache.encode()).hexdigest()
+    assert passport["beside_sha256"] == {
+        name: hashlib.sha256((plan.folder / name).read_bytes()).hexdigest()
+        for name in ("scales.cache", "without_pairs.onnx")
+    }
+    assert onnx.load(plan.folder / "without_pairs.onnx") == asked.network
     assert passport["layers"]["dla_share"] == 1.0
     assert passport["layers"]["in_int8"] == 1, "the second's output is the network's, and has no range"
 
@@ -82,11 +87,33 @@ def test_fewer_on_it_than_are_required_are_no_plan(tmp_path: Path, orin: Callabl
     bundle = bundle_of(tmp_path / "net", network())
     strict = PlanRequest("tensorrt", "dla:1", require_dla=0.9)
     with pytest.raises(
-        PlanRefusedError, match=r"1 of 2 .* on the DLA \(50.0%\), and 90.0% are required; on the GPU: second"
+        PlanRefusedError,
+        match=r"1 of 2 .* on the DLA \(50.0%\), and 90.0% are required; elsewhere, or not sure: second",
     ):
         build(bundle, strict)
     assert not (bundle.folder / "plans").exists()
     assert build(bundle, PlanRequest("tensorrt", "dla:1", require_dla=0.5)).report.on_dla == 1
+
+
+def test_a_share_on_the_dla_cannot_be_required_of_a_builder_that_does_not_tell(
+    tmp_path: Path, orin: Callable[..., Asked]
+) -> None:
+    orin(["no word of it"])
+    with pytest.raises(
+        PlanRefusedError, match=r"90\.0% of its convolutions are required on the DLA, and this TensorRT does not"
+    ):
+        build(bundle_of(tmp_path / "net", network()), PlanRequest("tensorrt", "dla:1", require_dla=0.9))
+
+
+def test_integers_that_no_pair_hands_on_are_refused_in_words(tmp_path: Path, orin: Callable[..., Asked]) -> None:
+    orin(ALL_ON_DLA)
+    proto = network()
+    quantise = next(node for node in proto.graph.node if node.op_type == "QuantizeLinear")
+    reader = next(node for node in proto.graph.node if quantise.output[0] in node.input)
+    proto.graph.node.insert(1, helper.make_node("Identity", [quantise.output[0]], ["moved"], "mover"))
+    reader.input[0] = "moved"
+    with pytest.raises(BundleError, match=r"cannot be taken from \(Identity mover reads image/q in INT8"):
+        build(bundle_of(tmp_path / "net", proto), DLA)
 
 
 def test_where_types_bind_it_gets_the_network_as_it_is(
