@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -62,6 +63,20 @@ class Drawing:
     def network(self, *outputs: str) -> FloatNetwork:
         """The whole, ready to be quantised."""
         return FloatNetwork(self.proto(*outputs))
+
+
+def an_image(seed: int = 0) -> NDArray[np.float32]:
+    """What goes into a drawing."""
+    return np.random.default_rng(seed).normal(size=SHAPE).astype(np.float32)
+
+
+def run(proto: Any, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Its first output, computed as the graph stands."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found: NDArray[np.float32] = session.run(None, {"image": image})[0]
+    return found
 
 
 def residual() -> FloatNetwork:

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
-from drawn_networks import SHAPE, Drawing, concatenated, residual
+from drawn_networks import Drawing, an_image, concatenated, residual, run
 from hypothesis import given
 from hypothesis import strategies as st
 from int8_networks import STEP, network
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from simulated_dla import in_int8, simulated
 
@@ -28,18 +26,6 @@ from engines.quantize.placement import place, quantised
 from engines.quantize.ranges import measure_ranges
 
 ROAD = Path(__file__).parents[3] / "engines" / "bundles" / "road"
-
-
-def an_image(seed: int = 0) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(size=SHAPE).astype(np.float32)
-
-
-def run(proto: Any, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    found: NDArray[np.float32] = session.run(None, {"image": image})[0]
-    return found
 
 
 def drawn(name: str) -> Any:

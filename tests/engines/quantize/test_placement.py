@@ -7,30 +7,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
-from drawn_networks import SHAPE, Drawing, concatenated, residual
+from drawn_networks import SHAPE, Drawing, an_image, concatenated, residual, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from engines.quantize.float_network import FloatNetwork, prepare
 from engines.quantize.lint import lint
 from engines.quantize.placement import place, quantised
 from engines.quantize.ranges import measure_ranges
-
-
-def an_image(seed: int = 0) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(size=SHAPE).astype(np.float32)
-
-
-def run(proto: Any, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    found: NDArray[np.float32] = session.run(None, {"image": image})[0]
-    return found
 
 
 def in_int8(network: FloatNetwork, left_in_float: tuple[str, ...] = (), weight_bits: int = 8) -> Any:
