@@ -50,12 +50,22 @@ def open_network(
     for note in opened.notes:
         print(f"{bundle.name} on {opened.name}: {note}", file=sys.stderr, flush=True)
     try:
-        decoder = decoder_for(bundle, opened)
-        tracking = TrackerSettings(vehicle_classes=vehicle_classes(bundle.labels))
-        thresholds = thresholds or Thresholds()
-        if decoder.reduction is not None:
-            opened.reduce(decoder.reduction, thresholds)
-        return Network(bundle, opened, decoder, thresholds, tracking, crops)
+        return network_on(bundle, opened, thresholds, crops)
     except BaseException:
         opened.close()
         raise
+
+
+def network_on(
+    bundle: Bundle, opened: Engine, thresholds: Thresholds | None = None, crops: Crops | None = None
+) -> Network:
+    """Make a network of an engine that is open; from now on it gives no more than the decoder needs.
+
+    Raises `BundleError` where bundle and outputs do not fit together.
+    """
+    decoder = decoder_for(bundle, opened)
+    tracking = TrackerSettings(vehicle_classes=vehicle_classes(bundle.labels))
+    thresholds = thresholds or Thresholds()
+    if decoder.reduction is not None:
+        opened.reduce(decoder.reduction, thresholds)
+    return Network(bundle, opened, decoder, thresholds, tracking, crops)

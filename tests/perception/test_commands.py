@@ -458,6 +458,27 @@ def test_bench_measures_the_raw_engine(cli: Cli, bundle: Path) -> None:
     assert (figures["device"], figures["in_flight"], figures["gpu_ms"]) == ("cpu", 2, {})
     assert figures["fps"] > 0
     assert figures["latency_ms"]["p50"] <= figures["latency_ms"]["p99"]
+    pipeline = figures["pipeline"]
+    assert pipeline["fps"] > 0
+    assert pipeline["of_engine"] > 0
+    assert 0 < pipeline["added_latency_ms"]["p50"] <= pipeline["added_latency_ms"]["p99"]
+    assert "of the engine's in turns" in cli("engine", "bench", bundle, "--seconds", "0.1").out
+
+
+def test_bench_measures_a_network_whose_every_frame_fails_too(cli: Cli, tmp_path: Path) -> None:
+    bundle = tiny_networks.make_bundle(tmp_path / "net").folder
+    broken = tiny_networks.write_network(tmp_path / "broken.onnx", always_nan=True)
+    (bundle / "model.onnx").write_bytes(broken.read_bytes())
+    ended = cli("engine", "bench", bundle, "--seconds", "0.1")
+    assert ended.code == 0
+    assert "it adds p50 -, p99 -" in ended.out
+
+
+def test_bench_of_several_images_at_once_is_of_the_engine_alone(cli: Cli, tmp_path: Path) -> None:
+    bundle = tiny_networks.make_bundle(tmp_path / "net", batch=3).folder
+    figures = json.loads(cli("engine", "bench", bundle, "--seconds", "0.1", "--batch", "3", "--json").out)
+    assert (figures["batch"], figures["pipeline"]) == (3, None)
+    assert_refused(cli("engine", "bench", bundle, "--batch", "4"), 2, "--batch 4: is more than net takes", "import it")
 
 
 @pytest.mark.parametrize("command", ["bench", "replay"])
