@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from perception.whole_file import whole_file
-from sensors.drives.mcap.reading import DamagedError, McapFile
+from sensors.drives.mcap.chunk import DamagedError
+from sensors.drives.mcap.reading import McapFile
 from sensors.drives.mcap.writing import McapWriter, NotWrittenError
 
 _CODED = {"foxglove.CompressedImage", "foxglove.CompressedVideo"}  # what is compressed already

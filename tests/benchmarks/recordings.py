@@ -27,7 +27,8 @@ from setting import DATA, median, verdict
 
 from sensors.drives.mcap.drive import McapDrive
 from sensors.drives.mcap.drive_writer import JPEG_QUALITY, DriveWriter
-from sensors.drives.mcap.reading import CHUNK_HEAD, RECORD_HEAD, McapFile
+from sensors.drives.mcap.layout import CHUNK_HEAD, RECORD_HEAD
+from sensors.drives.mcap.reading import McapFile
 from sensors.drives.mcap.writing import McapWriter, _built
 from sensors.frame import Frame
 from sensors.source import SensorInfo

@@ -22,7 +22,9 @@ from mcap.exceptions import McapError
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, IndexType, Writer
 
-from sensors.drives.mcap.reading import CHUNK_HEAD, MAGIC, RECORD_HEAD, DamagedError, McapFile
+from sensors.drives.mcap.chunk import DamagedError
+from sensors.drives.mcap.layout import CHUNK_HEAD, MAGIC, RECORD_HEAD
+from sensors.drives.mcap.reading import McapFile
 from sensors.drives.mcap.writing import CHUNK_BYTES, McapWriter, NotWrittenError
 from sensors.errors import RequestError
 

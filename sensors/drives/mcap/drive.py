@@ -25,9 +25,11 @@ from sensors.drives.decoding import Outcome, item_of
 from sensors.drives.image_file import UnreadableFileError, decode_image
 from sensors.drives.mcap import foxglove
 from sensors.drives.mcap.channels import ItemChannel, item_channels, sensor_of
+from sensors.drives.mcap.chunk import DamagedError
 from sensors.drives.mcap.coded_video import DECODERS, MOST_BEFORE_A_KEY_FRAME, VideoChannel, is_key_frame
 from sensors.drives.mcap.drive_writer import about_of
-from sensors.drives.mcap.reading import ENTRY, DamagedError, McapFile
+from sensors.drives.mcap.index.entries import ENTRY
+from sensors.drives.mcap.reading import McapFile
 from sensors.drives.upright import UprightBgr
 from sensors.errors import RequestError
 from sensors.frame import CodedImage, Fault, Frame, Item, PointCloud, RadarScan, Reading

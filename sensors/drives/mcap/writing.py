@@ -21,7 +21,7 @@ from mcap import records
 from mcap.data_stream import RecordBuilder
 from mcap.opcode import Opcode
 
-from sensors.drives.mcap.reading import CHUNK_HEAD, MAGIC, MESSAGE_FIELDS_BYTES, MESSAGE_HEAD, RECORD_HEAD
+from sensors.drives.mcap.layout import CHUNK_HEAD, MAGIC, MESSAGE_FIELDS_BYTES, MESSAGE_HEAD, RECORD_HEAD
 
 CHUNK_BYTES = 1 << 20  # what is gathered before it is written; what one damaged byte costs at the most
 _ZSTD_LEVEL = 1  # of a lidar scan a third less at 400 MB/s; level 3 gains 2 % more and takes half as long again
