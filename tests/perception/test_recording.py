@@ -36,10 +36,11 @@ from perception.message.health_message import (
     decode_health,
     encode_health,
 )
-from perception.recording import Recorder, RecordSettings, recorder
+from perception.recording import Recorder, RecordSettings, queue, recorder, writer
 from perception.recording.recover import recover
 from perception.replay import Replay, ReplayRequest
 from perception.stream import StreamSubscriber
+from sensors.drives.mcap.drive_writer import DriveWriter
 from sensors.drives.mcap.reading import McapFile
 from sensors.errors import RequestError
 from sensors.frame import Fault, Frame, Item, PointCloud
@@ -171,14 +172,14 @@ def test_memory_is_released_once_both_its_users_are_done(tmp_path: Path) -> None
 def test_what_comes_too_fast_is_counted_and_stands_in_the_recording_as_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "MOST_WAITING_BYTES", 4 << 20)
-    write = recorder.DriveWriter.write
+    monkeypatch.setattr(queue, "MOST_WAITING_BYTES", 4 << 20)
+    write = DriveWriter.write
 
-    def slowly(writer: recorder.DriveWriter, item: Item, *, publish_ns: int) -> None:
+    def slowly(into: DriveWriter, item: Item, *, publish_ns: int) -> None:
         time.sleep(0.05)  # some machines write faster than this test makes frames
-        write(writer, item, publish_ns=publish_ns)
+        write(into, item, publish_ns=publish_ns)
 
-    monkeypatch.setattr(recorder.DriveWriter, "write", slowly)
+    monkeypatch.setattr(DriveWriter, "write", slowly)
     with Recorder(tmp_path / "out.mcap", [FRONT]) as recording:
         for number in range(60):
             recording.take(_numbered(number))
@@ -201,7 +202,7 @@ def _numbered(number: int) -> Frame:
 
 
 def test_where_nothing_may_be_lost_who_gives_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "MOST_WAITING_BYTES", 4 << 20)
+    monkeypatch.setattr(queue, "MOST_WAITING_BYTES", 4 << 20)
     with Recorder(tmp_path / "out.mcap", [FRONT], waits=True) as recording:
         for number in range(40):
             recording.take(_numbered(number))
@@ -214,8 +215,8 @@ def test_a_full_disk_is_counted_and_the_recording_goes_on_when_there_is_room_aga
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "FLUSH_EVERY_S", 0.05)
-    monkeypatch.setattr(recorder, "TRY_AGAIN_AFTER_S", 0.1)
-    monkeypatch.setattr(recorder, "WELL_AFTER_S", 2.0)
+    monkeypatch.setattr(writer, "TRY_AGAIN_AFTER_S", 0.1)
+    monkeypatch.setattr(writer, "WELL_AFTER_S", 2.0)
     path = tmp_path / "out.mcap"
     given = 0
     with Recorder(path, [FRONT]) as recording:
@@ -420,7 +421,7 @@ def test_recover_refuses_what_is_no_recording(tmp_path: Path) -> None:
 
 
 def test_a_recorder_that_broke_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "MOST_WAITING_BYTES", 1 << 20)
+    monkeypatch.setattr(queue, "MOST_WAITING_BYTES", 1 << 20)
     recording = Recorder(tmp_path / "out.mcap", [FRONT], waits=True)
     unknown = Frame("rear", 0, 0, 1, 2, noise(0).image)  # no sensor of this recording: a bug of whoever gives it
 
