@@ -150,6 +150,20 @@ def test_a_chunk_that_is_lost_as_a_whole_is_a_fault_of_every_sensor_in_it(tmp_pa
     assert any(note.startswith("lost: the chunk at byte") for note in survey.notes)
 
 
+def test_a_span_of_coded_video_behind_a_chunk_that_is_lost_is_read(tmp_path: Path, coded_video: Path) -> None:
+    """Nothing before it can warm the decoder up: of the only chunk there is nothing else to give."""
+    path = tmp_path / "drive.mcap"
+    data = bytearray(coded_video.read_bytes())
+    with McapFile(coded_video) as file:
+        [place] = file.chunks
+    data[place.offset + place.length // 2] ^= 4
+    data[place.index_offset] = 0x77  # the index behind it too
+    path.write_bytes(data)
+    [lost] = read(path)
+    assert isinstance(lost, Fault)
+    assert read(path, span=Span(33_333_333)) == []
+
+
 def test_calibration_comes_back(tmp_path: Path) -> None:
     camera = CameraCalibration("front", np.arange(12.0).reshape(3, 4), 64, 48, (0.1, 0, 0, 0, 0.2), "plumb_bob")
     turn = np.array([[0, -1, 0, 1.5], [1, 0, 0, -2], [0, 0, 1, 0.25], [0, 0, 0, 1]], float)

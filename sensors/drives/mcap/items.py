@@ -17,6 +17,7 @@ from sensors.drives.mcap.channels import ItemChannel
 from sensors.drives.mcap.chunk import DamagedError
 from sensors.drives.mcap.coded_video import DECODERS, MOST_BEFORE_A_KEY_FRAME, VideoChannel, is_key_frame
 from sensors.drives.mcap.reading import McapFile
+from sensors.drives.mcap.stamps import is_loss
 from sensors.drives.upright import UprightBgr
 from sensors.frame import CodedImage, Fault, Frame, Item, PointCloud, RadarScan, Reading
 
@@ -64,6 +65,8 @@ class SensorItems:
         """
         needed: list[tuple[int, memoryview]] = []
         for stamp_ns, *entry in reversed(before[-MOST_BEFORE_A_KEY_FRAME:].tolist()):
+            if is_loss(entry[2]):
+                break
             try:
                 data = file.message(tuple(entry)).data
                 needed.append((stamp_ns, data))

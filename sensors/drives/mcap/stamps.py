@@ -46,7 +46,12 @@ def stamped(file: McapFile, channels: dict[int, ItemChannel], *, is_stamped_by_l
 
 def loss_of(chunk: int, losses: Sequence[LostChunk]) -> LostChunk | None:
     """The lost chunk that an entry stands for; None where the entry is a message's."""
-    return losses[_FIRST_LOSS - chunk] if chunk <= _FIRST_LOSS else None
+    return losses[_FIRST_LOSS - chunk] if is_loss(chunk) else None
+
+
+def is_loss(chunk: int) -> bool:
+    """Whether an entry stands for a lost chunk: there is no message to read."""
+    return chunk <= _FIRST_LOSS
 
 
 def _channels_of(named: Sequence[int], channels: dict[int, ItemChannel]) -> list[int]:
