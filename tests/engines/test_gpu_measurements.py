@@ -148,6 +148,6 @@ def test_a_soak_sees_memory_grow_and_frames_fail(bundle: Bundle, drive: measurem
     assert found["frames"] == found["published"] + found["failed"]["inference_failed"]
     kept.clear()
     steady = measurements.soak(bundle, slow, drive, 2.0)
-    assert abs(steady["host_growth"]) < 0.02
+    assert steady["host_growth"] < found["host_growth"] / 2
     assert steady["device_growth_mb"] == 0
     assert steady["failed"] == {}
