@@ -137,7 +137,7 @@ def steps_round(network: Network, publisher: Publisher, times: Times) -> None:
             place = network.engine.place(frame.width, frame.height)
             network.engine.stage(0, 0, frame.image, place)
             marks.append(time.monotonic_ns())
-            infer(0)
+            infer(0, 1)
             began_ns = time.monotonic_ns()
             found = network.decoder.decode(rows[0], place, network.thresholds)
             marks.append(time.monotonic_ns())
