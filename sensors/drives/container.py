@@ -54,6 +54,8 @@ class VideoContainer:
             self.declared_packets = len(entries)
             # Pictures that the edit list cuts away are decoded and not shown.
             self.declared_pictures = sum(not entry.is_discard for entry in entries)
+        elif stream.frames and len(stream.index_entries) > stream.frames:  # header and index contradict each other
+            self.declared_packets = self.declared_pictures = None
 
     def stamp_ns(self, ticks: int) -> int:
         """Give the presentation time of `ticks`, exact and rounded once; 0 is the container's zero."""

@@ -103,6 +103,18 @@ def test_a_damaged_video_gives_faults_or_says_what_is_wrong(
     _read_and_account(path, draws.draw(st.sampled_from(SPANS)))
 
 
+def test_a_header_that_its_index_contradicts_declares_no_count(video_bytes: dict[str, bytes], tmp_path: Path) -> None:
+    whole = bytearray(video_bytes[".avi"])
+    length = whole.index(b"strh") + 8 + 32  # dwLength of AVISTREAMHEADER
+    assert int.from_bytes(whole[length : length + 4], "little") == drive_media.PICTURES
+    whole[length] = 1
+    path = tmp_path / "drive.avi"
+    path.write_bytes(whole)
+    with open_source(str(path)) as source:
+        assert source.info.sensors[0].count is None
+        assert len(list(source)) == drive_media.PICTURES
+
+
 @fuzzed
 @given(draws=st.data())
 def test_a_damaged_payload_loses_no_picture_from_the_count(
